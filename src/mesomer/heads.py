@@ -1,0 +1,266 @@
+"""From the encoder's rows to property predictions: readout, descriptors, one head per view, loss, final rule.
+
+    views [A, D] or [B, D] --one shared readout--> [M, R] each --descriptors appended--> one head each --> [M, T']
+
+Decided: the two readout views of an encoder share ONE readout and have a head each, as published for GROVER and
+BatmanNet; the training loss holds the loss of each head and a weight times their squared difference, the prediction
+is their mean after sigmoid or softmax. Task types may be mixed in one model: each output column (or group of class
+columns) has its own loss, and all present labels count alike. A missing label is NaN in the target, weight nothing.
+
+Legend: A atoms, B directed bonds, M molecules, D width of a view, R width of a readout, T tasks, T' output columns
+(a task of C classes takes C columns).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mesomer.chem.graph import GraphBatch
+from mesomer.encoders.base import Encoder, row_molecule
+from mesomer.encoders.blocks import Activation
+from mesomer.errors import unknown_name
+
+READOUTS = ("mean", "attention")
+OUTPUT_TYPES = ("regression", "binary", "multiclass")
+
+
+class Output(NamedTuple):
+    """What a model says about one task: its type and the number of output columns."""
+
+    type: str  # one of OUTPUT_TYPES
+    width: int = 1  # number of classes for "multiclass", else 1
+
+
+def segment_sum(rows: Tensor, segment: Tensor, segments: int) -> Tensor:
+    """Sums rows [N, ...] by their segment number [N]; an empty segment gives zeros."""
+    return rows.new_zeros((segments, *rows.shape[1:])).index_add(0, segment, rows)
+
+
+def segment_softmax(scores: Tensor, segment: Tensor, segments: int) -> Tensor:
+    """Softmax of scores [N, K] over the rows of each segment, column by column."""
+    index = segment[:, None].expand_as(scores)
+    # The maximum only keeps exp() in range; it cancels, so no gradient need pass through it.
+    highest = scores.new_full((segments, scores.shape[1]), -torch.inf)
+    highest = highest.scatter_reduce(0, index, scores.detach(), "amax")
+    weights = torch.exp(scores - highest[segment])
+    return weights / segment_sum(weights, segment, segments)[segment]
+
+
+class Readout(nn.Module):
+    """Rows of a view to one vector for each molecule.
+
+    `mean`: the mean of the molecule's rows. `attention`: `attn_out` weighted means, concatenated, with the weights
+    softmax over rows of w2 tanh(w1 x), no biases. A molecule without rows (a lone atom has no bonds) gives zeros.
+    """
+
+    def __init__(self, width: int, kind: str = "mean", attn_hidden: int = 128, attn_out: int = 4) -> None:
+        super().__init__()
+        if kind not in READOUTS:
+            raise unknown_name("readout", kind, READOUTS)
+        self.kind = kind
+        self.out_width = width * attn_out if kind == "attention" else width
+        if kind == "attention":
+            self.w1 = nn.Linear(width, attn_hidden, bias=False)
+            self.w2 = nn.Linear(attn_hidden, attn_out, bias=False)
+
+    def forward(self, rows: Tensor, molecule: Tensor, molecules: int) -> Tensor:
+        """rows [N, D] with their molecule numbers [N] -> [molecules, out_width], in float32 at least."""
+        if self.kind == "mean":
+            wide = _wide(rows)
+            counts = segment_sum(wide.new_ones(len(wide), 1), molecule, molecules)
+            return segment_sum(wide, molecule, molecules) / counts.clamp(min=1)
+        weights = segment_softmax(_wide(self.w2(torch.tanh(self.w1(rows)))), molecule, molecules)  # [N, attn_out]
+        parts = [segment_sum(column[:, None] * rows, molecule, molecules) for column in weights.unbind(1)]
+        return torch.cat(parts, 1)
+
+
+def _wide(rows: Tensor) -> Tensor:
+    """Half-precision rows as float32: sums over many rows lose too much in eight bits of mantissa."""
+    return rows.float() if rows.dtype in (torch.bfloat16, torch.float16) else rows
+
+
+class PropertyHead(nn.Module):
+    """The published feed-forward head: dropout before each linear layer, one shared activation between them."""
+
+    def __init__(
+        self, width: int, outputs: int, hidden: int, layers: int, dropout: float = 0.0, activation: str = "ReLU"
+    ) -> None:
+        super().__init__()
+        widths = [width] + [hidden] * (layers - 1) + [outputs]
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.dropout = nn.Dropout(dropout)
+        # One object, not one for each place: a published PReLU head has a single slope.
+        self.activation = Activation(activation) if layers > 1 else nn.Identity()
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[M, width] -> raw outputs [M, outputs]."""
+        for number, linear in enumerate(self.linears):
+            vectors = linear(self.dropout(vectors if number == 0 else self.activation(vectors)))
+        return vectors
+
+
+class PropertyModel(nn.Module):
+    """Encoder, readout and one head for each of the encoder's readout views."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        outputs: Sequence[Output],
+        *,
+        readout: str = "mean",
+        attn_hidden: int = 128,
+        attn_out: int = 4,
+        descriptors_dim: int = 0,
+        ffn_hidden: int = 200,
+        ffn_layers: int = 2,
+        dropout: float = 0.0,
+        activation: str = "ReLU",
+        disagreement: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.outputs = [Output(*output) for output in outputs]
+        for output in self.outputs:
+            if output.type not in OUTPUT_TYPES:
+                raise unknown_name("task type", output.type, OUTPUT_TYPES)
+        self.views: tuple[str, ...] = tuple(encoder.readout_views)
+        self.descriptors_dim = descriptors_dim
+        self.disagreement = disagreement
+        self.encoder_frozen = False
+        self.encoder = encoder
+        self.readout = Readout(encoder.width, readout, attn_hidden, attn_out)
+        width = self.readout.out_width + descriptors_dim
+        columns = sum(output.width for output in self.outputs)
+        self.heads = nn.ModuleList(
+            PropertyHead(width, columns, ffn_hidden, ffn_layers, dropout, activation) for _ in self.views
+        )
+        self._config = {
+            "outputs": [list(output) for output in self.outputs],
+            "readout": readout,
+            "attn_hidden": attn_hidden,
+            "attn_out": attn_out,
+            "descriptors_dim": descriptors_dim,
+            "ffn_hidden": ffn_hidden,
+            "ffn_layers": ffn_layers,
+            "dropout": dropout,
+            "activation": activation,
+            "disagreement": disagreement,
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the model around an encoder: `PropertyModel(encoder, **config)`."""
+        return dict(self._config)
+
+    def freeze_encoder(self, frozen: bool) -> None:
+        """A frozen encoder gets no gradient and runs without dropout."""
+        self.encoder_frozen = frozen
+        self.encoder.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> PropertyModel:
+        """As every module's `train`, but a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.encoder_frozen:
+            self.encoder.eval()
+        return self
+
+    def readouts(self, batch: GraphBatch) -> list[Tensor]:
+        """One vector for each molecule and view: a list of [M, R]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
+            views = self.encoder(batch).views
+        return [self.readout(views[name], row_molecule(name, batch), batch.num_molecules) for name in self.views]
+
+    def molecule_vectors(self, batch: GraphBatch) -> Tensor:
+        """The readouts of all views side by side, before descriptors: [M, R * views]."""
+        return torch.cat(self.readouts(batch), 1)
+
+    def forward(self, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
+        """Raw outputs [M, T'] of each view's head."""
+        if (0 if descriptors is None else descriptors.shape[1]) != self.descriptors_dim:
+            given = 0 if descriptors is None else descriptors.shape[1]
+            raise ValueError(f"the model takes {self.descriptors_dim} descriptors a molecule, {given} were given")
+        vectors = self.readouts(batch)
+        if descriptors is not None:
+            vectors = [torch.cat([vector, descriptors.to(vector.dtype)], 1) for vector in vectors]
+        return [head(vector) for head, vector in zip(self.heads, vectors, strict=True)]
+
+    def loss(self, raw: list[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
+        """(sum, count) over the present labels; see `property_loss`."""
+        return property_loss(raw, targets, self.outputs, self.disagreement)
+
+    def predict(self, batch: GraphBatch, descriptors: Tensor | None = None) -> Tensor:
+        """Probabilities and (scaled) values [M, T']; see `final_outputs`."""
+        return final_outputs(self(batch, descriptors), self.outputs)
+
+
+class OutputPlan(NamedTuple):
+    """Where each type of task stands: column tasks are handled together (some sets have 617), multi-class singly."""
+
+    regression: tuple[list[int], list[int]]  # (task numbers, output columns)
+    binary: tuple[list[int], list[int]]
+    multiclass: list[tuple[int, slice]]  # (task number, its columns)
+
+
+def plan_outputs(outputs: Sequence[Output]) -> OutputPlan:
+    """Sorts the tasks of a model by type."""
+    plan = OutputPlan(([], []), ([], []), [])
+    start = 0
+    for number, output in enumerate(outputs):
+        if output.type == "multiclass":
+            plan.multiclass.append((number, slice(start, start + output.width)))
+        else:
+            tasks, columns = plan.regression if output.type == "regression" else plan.binary
+            tasks.append(number)
+            columns.append(start)
+        start += output.width
+    return plan
+
+
+def property_loss(
+    raw: list[Tensor], targets: Tensor, outputs: Sequence[Output], disagreement: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Loss summed over present labels, and their number.
+
+    raw: [M, T'] for each view; targets [M, T]: values, 0/1 or class numbers, NaN where missing. Each entry is the sum
+    over views of its own loss plus `disagreement` times the squared difference of the raw outputs (mean over classes).
+    """
+    plan = plan_outputs(outputs)
+    views = [_wide(view) for view in raw]
+    present = ~torch.isnan(targets)
+    truth = torch.where(present, targets, 0.0).to(views[0].dtype)
+    total = views[0].new_zeros(())
+    for (tasks, columns), loss in (
+        (plan.regression, functional.mse_loss),
+        (plan.binary, functional.binary_cross_entropy_with_logits),
+    ):
+        if tasks:
+            entries = sum(loss(view[:, columns], truth[:, tasks], reduction="none") for view in views)
+            if disagreement and len(views) == 2:
+                entries = entries + disagreement * (views[0][:, columns] - views[1][:, columns]).square()
+            total = total + (entries * present[:, tasks]).sum()
+    for number, columns in plan.multiclass:
+        classes = truth[:, number].long()
+        entries = sum(functional.cross_entropy(view[:, columns], classes, reduction="none") for view in views)
+        if disagreement and len(views) == 2:
+            entries = entries + disagreement * (views[0][:, columns] - views[1][:, columns]).square().mean(1)
+        total = total + (entries * present[:, number]).sum()
+    return total, present.sum()
+
+
+def final_outputs(raw: list[Tensor], outputs: Sequence[Output]) -> Tensor:
+    """Mean over views after sigmoid (binary) or softmax (multi-class): [M, T'], float32."""
+    plan = plan_outputs(outputs)
+    views = []
+    for view in raw:
+        final = _wide(view).clone()
+        if plan.binary[1]:
+            final[:, plan.binary[1]] = torch.sigmoid(final[:, plan.binary[1]])
+        for _, columns in plan.multiclass:
+            final[:, columns] = torch.softmax(final[:, columns], 1)
+        views.append(final)
+    return torch.stack(views).mean(0)
