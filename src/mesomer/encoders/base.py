@@ -1,0 +1,99 @@
+"""What an encoder is: a module that turns a `GraphBatch` into named rows of vectors.
+
+A view is one such set of rows. Its name says what a row is: `atom_…` has one row for each atom, `bond_…` one row for each directed
+bond. Heads read the two `readout_views`, objectives read whatever they reconstruct, and nothing else is known of an encoder.
+A new encoder is one file with `@register` on its class and one line in `_FILES`.
+
+Shapes: `A` atoms, `B` directed bonds, `M` molecules, `D` width.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mesomer.chem.graph import GraphBatch
+from mesomer.errors import MesomerError, unknown_name
+
+
+class EncoderOutput(NamedTuple):
+    """The views of one batch: `atom_…` [A, D] and `bond_…` [B, D]."""
+
+    views: dict[str, Tensor]
+
+
+class Encoder(nn.Module):
+    """Base of all encoders."""
+
+    name: ClassVar[str]
+    width: int
+    readout_views: tuple[str, ...]
+
+    def config(self) -> dict[str, Any]:
+        """JSON-ready options: `type(encoder)(**encoder.config())` builds the same network."""
+        raise TypeError(f"{type(self).__name__} does not say how it is configured")
+
+    def forward(self, batch: GraphBatch) -> EncoderOutput:
+        raise TypeError(f"{type(self).__name__} does not encode")
+
+    def for_finetuning(self, seed: int = 0) -> Encoder:
+        """The encoder that fine-tuning starts from: itself, unless a published method trains another function (seeded fresh parts)."""
+        return self
+
+    def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
+        """Mean over the rows of each readout view, concatenated: [M, D * views]; a molecule without rows in a view gets zeros there."""
+        return torch.cat([mean_rows(output.views[view], row_molecule(view, batch), batch.num_molecules) for view in self.readout_views], dim=1)
+
+
+def row_molecule(view: str, batch: GraphBatch) -> Tensor:
+    """The molecule of each row of a view: [A] or [B]."""
+    if view.startswith("atom_"):
+        return batch.atom_molecule
+    return batch.bond_molecule.repeat_interleave(2)
+
+
+def mean_rows(x: Tensor, molecule: Tensor, num_molecules: int) -> Tensor:
+    """Mean of the rows of each molecule: x [R, D], molecule [R] -> [M, D]; zeros where a molecule has no row."""
+    total = x.new_zeros(num_molecules, x.shape[1]).index_add_(0, molecule, x)
+    count = torch.bincount(molecule, minlength=num_molecules).clamp(min=1)
+    return total / count.unsqueeze(1).to(x.dtype)
+
+
+ENCODERS: dict[str, type[Encoder]] = {}
+_FILES = {"batmannet": "mesomer.encoders.batmannet"}
+
+Class = TypeVar("Class", bound=type[Encoder])
+
+
+def register(encoder: Class) -> Class:
+    """Class decorator: makes an encoder known by its `name`."""
+    ENCODERS[encoder.name] = encoder
+    return encoder
+
+
+def encoder_names() -> list[str]:
+    return sorted(_FILES)
+
+
+def encoder_class(name: str) -> type[Encoder]:
+    if name not in _FILES:
+        raise unknown_name("encoder", name, _FILES)
+    importlib.import_module(_FILES[name])
+    return ENCODERS[name]
+
+
+def build_encoder(name: str, **config: Any) -> Encoder:
+    """A new encoder of that name with torch's default initialisation."""
+    kind = encoder_class(name)
+    try:
+        return kind(**config)
+    except TypeError as error:
+        raise MesomerError(f"The encoder {name} was given an option that it does not have: {error}.") from error
+
+
+def sizes(name: str) -> dict[str, dict[str, Any]]:
+    """The named sizes of an encoder, each a dictionary of options."""
+    return dict(getattr(encoder_class(name), "SIZES", {"base": {}}))

@@ -1,0 +1,189 @@
+"""Which rows a row sums: the neighbour sums of the node branch and of the edge branch.
+
+Published code gathers zero-padded tables [R, K, D]. Here the neighbours of all rows stand in one flat list with offsets, and the sum is
+one segment reduction without the intermediate table. The published tables are not neutral (grover.md 3.6): every unused slot adds the
+padding row, which is an ordinary, non-zero row. `Padding` adds that term for models that were trained with it.
+
+Shapes: `R` rows of a branch, `N` list entries, `D` width, `S` atom slots (padding atoms first, then atoms).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mesomer.chem.graph import GraphBatch
+
+
+class Padding(NamedTuple):
+    """Unused table slots: row r adds `count[r]` times the row `row[r]`. Both [R] (node branch) or [S] (edge branch)."""
+
+    row: Tensor
+    count: Tensor
+
+
+class NodeRows(NamedTuple):
+    """Neighbour atoms of each row; the relation is symmetric."""
+
+    neighbours: Tensor
+    offsets: Tensor
+    padding: Padding | None
+
+    def message(self, x: Tensor) -> Tensor:
+        """Sum over the neighbours of each row: [R, D] -> [R, D]."""
+        total = _SymmetricSum.apply(x, self.neighbours, self.offsets)
+        return total if self.padding is None else _add_padding(total, x, self.padding)
+
+
+class EdgeRows(NamedTuple):
+    """Directed bonds: `incoming` lists, atom slot by atom slot, the rows that end there."""
+
+    incoming: Tensor
+    offsets: Tensor
+    source: Tensor
+    target: Tensor
+    reverse: Tensor
+    padding: Padding | None
+
+    def at_atoms(self, x: Tensor) -> Tensor:
+        """Sum over the bonds that end at each atom slot: [R, D] -> [S, D]."""
+        total = _sum_listed(x, self.incoming, self.offsets)
+        return total if self.padding is None else _add_padding(total, x, self.padding)
+
+    def message(self, x: Tensor) -> Tensor:
+        """Sum over the bonds that end where each bond starts, without its own reverse: [R, D] -> [R, D]."""
+        if self.padding is None:
+            return _BondMessage.apply(x, self.incoming, self.offsets, self.source, self.target, self.reverse)
+        return self.at_atoms(x).index_select(0, self.source) - x.index_select(0, self.reverse)
+
+
+def offsets_of(owner: Tensor, size: int) -> Tensor:
+    """Offsets [size + 1] of a list sorted by owner [N]."""
+    offsets = owner.new_zeros(size + 1)
+    offsets[1:] = torch.bincount(owner, minlength=size).cumsum(0)
+    return offsets
+
+
+def _bag(x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
+    if index.numel() == 0:
+        return x.new_zeros(offsets.numel() - 1, x.shape[1])
+    return F.embedding_bag(index, x, offsets, mode="sum", include_last_offset=True)
+
+
+def _sum_listed(x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
+    owner = torch.repeat_interleave(torch.arange(offsets.numel() - 1, device=x.device), offsets.diff())
+    return x.new_zeros(offsets.numel() - 1, x.shape[1]).index_add(0, owner, x.index_select(0, index))
+
+
+def _add_padding(total: Tensor, x: Tensor, padding: Padding) -> Tensor:
+    return total + padding.count.unsqueeze(1).to(x.dtype) * x.index_select(0, padding.row)
+
+
+class _SymmetricSum(torch.autograd.Function):
+    """A segment sum whose transpose is itself, so that the gradient needs no scatter (16 ms -> 0.5 ms at 4,000 x 600 on two cores)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(index, offsets)
+        return _bag(x, index, offsets)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        index, offsets = ctx.saved_tensors
+        return _bag(gradient.contiguous(), index, offsets), None, None
+
+
+class _BondMessage(torch.autograd.Function):
+    """Bond messages where every bond's reverse is present: the transpose is the same rule on reversed bonds."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, incoming: Tensor, offsets: Tensor, source: Tensor, target: Tensor, reverse: Tensor) -> Tensor:
+        ctx.save_for_backward(incoming, offsets, target, reverse)
+        message = _bag(x, incoming, offsets).index_select(0, source)
+        return message.sub_(x.index_select(0, reverse))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:  # type: ignore[override]
+        incoming, offsets, target, reverse = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        at_source = _bag(gradient, reverse.index_select(0, incoming), offsets)
+        return at_source.index_select(0, target).sub_(gradient.index_select(0, reverse)), None, None, None, None, None
+
+
+class TableWidth(NamedTuple):
+    """Width of the published neighbour tables: `of_molecule` [M] is the number of its width in `values` [P], one padding row for each."""
+
+    of_molecule: Tensor
+    values: Tensor
+
+    @property
+    def count(self) -> int:
+        return self.values.numel()
+
+
+def table_width(batch: GraphBatch, batchwise: bool) -> TableWidth:
+    """Published width of each molecule's tables: the batch's largest in-degree, or without batch mates max(4, the molecule's own)."""
+    degree = batch.incoming_offsets.diff()
+    if batchwise:
+        widest = degree.max().clamp(min=1) if degree.numel() else degree.new_ones(())
+        return TableWidth(torch.zeros_like(batch.atom_offsets[1:]), widest.reshape(1))
+    own = torch.full_like(batch.atom_offsets[1:], 4).scatter_reduce(0, batch.atom_molecule, degree, "amax")
+    values, of_molecule = torch.unique(own, return_inverse=True)
+    return TableWidth(of_molecule, values)
+
+
+def node_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidth | None = None) -> NodeRows:
+    """Rows of the node branch: padding rows (one for each table width), then the visible atoms in batch order (batmannet.md 2.3)."""
+    first = 0 if width is None else width.count
+    receiver = batch.target.index_select(0, batch.incoming)
+    neighbour = batch.source.index_select(0, batch.incoming)
+    number = torch.arange(batch.num_atoms, device=batch.source.device)
+    molecule = batch.atom_molecule
+    if visible is not None:
+        keep = visible[receiver] & visible[neighbour]
+        receiver, neighbour = receiver[keep], neighbour[keep]
+        number = visible.cumsum(0) - 1
+        molecule = molecule[visible]
+    offsets = offsets_of(number.index_select(0, receiver) + first, molecule.numel() + first)
+    neighbours = number.index_select(0, neighbour) + first
+    return NodeRows(neighbours, offsets, None if width is None else _padding(width, molecule, offsets))
+
+
+def edge_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidth | None = None) -> EdgeRows:
+    """Rows of the edge branch: padding rows, then the visible directed bonds in batch order (batmannet.md 2.4); slots for all atoms."""
+    first = 0 if width is None else width.count
+    number = torch.arange(batch.num_bonds, device=batch.source.device)
+    incoming, source, target, reverse = batch.incoming, batch.source, batch.target, number ^ 1
+    if visible is not None:
+        renumbered = visible.cumsum(0) - 1
+        incoming = incoming[visible[incoming]]
+        owner = target.index_select(0, incoming)
+        incoming = renumbered.index_select(0, incoming)
+        source, target = source[visible], target[visible]
+        reverse, number = reverse[visible], renumbered
+    else:
+        owner = target.index_select(0, incoming)
+    offsets = offsets_of(owner + first, batch.num_atoms + first)
+    if width is None:
+        return EdgeRows(incoming, offsets, source, target, number.index_select(0, reverse), None)
+    padding_rows = torch.arange(first, device=source.device)
+    reverse_row = number.index_select(0, reverse) + first
+    if visible is not None:
+        own = width.of_molecule.index_select(0, batch.atom_molecule.index_select(0, source))
+        reverse_row = torch.where(visible[reverse], reverse_row, own)
+    return EdgeRows(
+        incoming + first,
+        offsets,
+        torch.cat([padding_rows, source + first]),
+        torch.cat([padding_rows, target + first]),
+        torch.cat([padding_rows, reverse_row]),
+        _padding(width, batch.atom_molecule, offsets),
+    )
+
+
+def _padding(width: TableWidth, molecule: Tensor, offsets: Tensor) -> Padding:
+    row = torch.cat([torch.arange(width.count, device=molecule.device), width.of_molecule.index_select(0, molecule)])
+    return Padding(row, width.values.index_select(0, row) - offsets.diff())

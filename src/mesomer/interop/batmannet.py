@@ -1,0 +1,214 @@
+"""Official BatmanNet checkpoints -> our modules (batmannet.md 8).
+
+Kinds, told by their keys: pre-training (with decoder), fine-tuned (with heads), and the two pair tasks, of which the encoder is taken.
+Shapes come from the tensors, what shapes cannot tell (depth, `dense`, activation, dropout) from the stored arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from mesomer.encoders.base import Encoder
+from mesomer.encoders.batmannet import BatmanNet
+from mesomer.errors import MesomerError
+from mesomer.heads import Output, PropertyModel
+from mesomer.interop.checkpoints import ForeignCheckpoint
+from mesomer.interop.gtransformer import Link, block_links, fill, output_links
+from mesomer.objectives.masked_graph import MaskedGraph
+
+BRANCHES = ("node_blocks", "edge_blocks")
+VIEWS = ("atom_from_atom", "atom_from_bond", "bond_from_atom", "bond_from_bond")
+# What every published command line sets, for bare state dicts that store no arguments (batmannet.md 7.3).
+PUBLISHED_ARGUMENTS = {"depth": 3, "dense": False, "dropout": 0.1}
+NO_WEIGHTS = "BatmanNet's authors have published no weights; `mesomer pretrain CORPUS --method batmannet` trains them."
+
+
+class Imported(NamedTuple):
+    """A converted checkpoint: `module` is a `MaskedGraph`, a `PropertyModel` or an encoder alone."""
+
+    kind: str
+    module: nn.Module
+    encoder: Encoder
+    used: set[str]
+    left_out: dict[str, str]
+    assumed: list[str]
+    arguments: dict[str, Any]
+
+
+def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | None = None) -> Imported:
+    """Build our module and fill it.
+
+    `architecture` gives official argument names and comes before the stored arguments. Raises `MesomerError` if the file is no BatmanNet
+    checkpoint or its architecture cannot be told.
+    """
+    tensors = {name if name.startswith(("mygame.", "mol_", "readout.", "embed_word", "W_")) else f"mygame.{name}": x for name, x in checkpoint.tensors.items()}
+    if not any(name.startswith("mygame.encoders.node_blocks.0.") for name in tensors):
+        raise MesomerError(f"{checkpoint.path} is no BatmanNet checkpoint: {looks_like(checkpoint.tensors)}.", NO_WEIGHTS)
+    assumed: list[str] = []
+    arguments = _arguments(tensors, dict(checkpoint.arguments or {}) | dict(architecture or {}), assumed)
+    config = {
+        "hidden_size": arguments["hidden_size"], "depth": arguments["depth"], "heads": arguments["num_attn_head"],
+        "blocks": arguments["num_enc_mt_block"], "activation": arguments["activation"], "bias": arguments["bias"],
+        "dense": arguments["dense"], "dropout": float(arguments["dropout"]), "rules": "published",
+    }  # fmt: skip
+    module: nn.Module
+    if any(name.startswith("mygame.decoders.") for name in tensors):
+        kind, encoder = "pretraining", BatmanNet(**config, stage="pretraining")
+        decoder_blocks = _count(tensors, "mygame.decoders.node_blocks.")
+        ratio = arguments.get("mask_ratio") or 0.6
+        module = MaskedGraph(encoder, mask_ratio=ratio, decoder_blocks=decoder_blocks)
+        links = pretraining_links(config["heads"], config["blocks"], decoder_blocks)
+    else:
+        encoder = BatmanNet(**config, stage="finetuning")
+        pair = "embed_word.weight" in tensors or _is_drug_pair(tensors, config["hidden_size"], arguments)
+        kind = "encoder" if pair or "mol_atom_from_atom_ffn.1.weight" not in tensors else "predictor"
+        if kind == "predictor":
+            module = _property_model(tensors, encoder, arguments)
+            links = finetuned_links(config["heads"], config["blocks"], len(module.heads[0].linears))
+        else:
+            module, links = encoder, [link._replace(ours=link.ours.removeprefix("encoder.")) for link in encoder_links(config["heads"], config["blocks"], False)]
+    ours = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    used = fill(links, tensors, ours, str(checkpoint.path))
+    module.load_state_dict(ours)
+    module.eval()
+    return Imported(kind, module, encoder, used, {name: _why_left_out(name) for name in tensors if name not in used}, assumed, arguments)
+
+
+def encoder_links(heads: int, blocks: int, pretraining: bool) -> Iterator[Link]:
+    """Links of the encoder; ours are named from a module that holds it as `encoder`."""
+    for branch in BRANCHES:
+        for i in range(blocks):
+            yield from block_links(f"mygame.encoders.{branch}.{i}", f"encoder.{branch}.{i}", heads, i == 0)
+    for view in VIEWS:
+        if pretraining and view in ("atom_from_bond", "bond_from_atom"):
+            for kind in ("weight", "bias"):
+                yield Link(f"mygame.encoders.{view}_sublayer.norm.{kind}", f"encoder.carried_norms.{view}.{kind}")
+        else:
+            yield from output_links("mygame.encoders", view, f"encoder.outputs.{view}")
+
+
+def pretraining_links(heads: int, blocks: int, decoder_blocks: int) -> list[Link]:
+    """Links of a whole pre-training model, ours as a `MaskedGraph`."""
+    links = list(encoder_links(heads, blocks, True))
+    for branch, ours, view, last in (("node_blocks", "node_decoder", VIEWS[0], "atom_fc"), ("edge_blocks", "edge_decoder", VIEWS[3], "bond_fc")):
+        for i in range(decoder_blocks):
+            links += block_links(f"mygame.decoders.{branch}.{i}", f"{ours}.blocks.{i}", heads, False)
+        links += output_links("mygame.decoders", view, f"{ours}.output")
+        links += [Link(f"mygame.decoders.{last}.{kind}", f"{ours}.predict.{kind}") for kind in ("weight", "bias")]
+    return links
+
+
+def finetuned_links(heads: int, blocks: int, layers: int) -> list[Link]:
+    """Links of a fine-tuned model, ours as a `PropertyModel`."""
+    links = list(encoder_links(heads, blocks, False))
+    links += [Link(f"readout.attn.{name}", f"readout.{name}.weight") for name in ("w1", "w2")]
+    for i, view in enumerate(VIEWS[:2]):
+        for layer in range(layers):
+            links += [Link(f"mol_{view}_ffn.{1 + 3 * layer}.{kind}", f"heads.{i}.linears.{layer}.{kind}") for kind in ("weight", "bias")]
+        # the published state dict repeats one slope under every activation position
+        links += [Link(f"mol_{view}_ffn.{2 + 3 * layer}.weight", f"heads.{i}.activation.slope") for layer in range(layers - 1)]
+    return links
+
+
+def looks_like(tensors: Mapping[str, Tensor]) -> str:
+    """What kind of file these keys belong to, in a few words."""
+    first = next(iter(tensors), "")
+    if any(name.startswith(("grover.", "kermt.")) for name in tensors):
+        return "its keys look like GROVER's or KERMT's"
+    if any("relative_K" in name for name in tensors):
+        return "its keys look like R-MAT's"
+    if any(name.startswith("x_embedding") for name in tensors):
+        return "its keys look like those of pretrain-gnns"
+    return f"its first key is {first}"
+
+
+def _arguments(tensors: Mapping[str, Tensor], given: dict[str, Any], assumed: list[str]) -> dict[str, Any]:
+    """The architecture: from the tensors where they tell, else as given, else as published (and said)."""
+    heads = _count(tensors, "mygame.encoders.node_blocks.0.heads.")
+    told = {
+        "hidden_size": tensors["mygame.encoders.node_blocks.0.heads.0.mpn_q.W_h.weight"].shape[0],
+        "num_attn_head": heads,
+        "num_enc_mt_block": _count(tensors, "mygame.encoders.node_blocks."),
+        "bias": "mygame.encoders.node_blocks.0.heads.0.mpn_q.W_h.bias" in tensors,
+    }
+    for name, value in told.items():
+        if given.get(name, value) != value:
+            raise MesomerError(f"The argument {name} is {given[name]}, but the tensors are those of {value}.", "Is the --architecture file of another checkpoint?")
+    arguments = given | told
+    sloped = "mygame.encoders.node_blocks.0.act_func.weight" in tensors
+    if "activation" not in arguments:
+        if not sloped:
+            raise MesomerError("The tensors do not tell the activation (any but PReLU).", "Give --architecture a JSON file with official argument names.")
+        arguments["activation"] = "PReLU"
+        assumed.append("activation = PReLU (its slopes are in the file)")
+    if (arguments["activation"] == "PReLU") != sloped:
+        raise MesomerError(f"The activation {arguments['activation']} does not fit the tensors, which {'have' if sloped else 'lack'} PReLU's slopes.")
+    for name, value in PUBLISHED_ARGUMENTS.items():
+        if name not in arguments:
+            arguments[name] = value
+            assumed.append(f"{name} = {value} (published default)")
+    return arguments
+
+
+def _property_model(tensors: Mapping[str, Tensor], encoder: BatmanNet, arguments: Mapping[str, Any]) -> PropertyModel:
+    attention = "readout.attn.w1" in tensors
+    first = tensors["mol_atom_from_atom_ffn.1.weight"]
+    linears = sorted(int(name.split(".")[1]) for name, x in tensors.items() if name.startswith("mol_atom_from_atom_ffn.") and x.dim() == 2)
+    attn_hidden, attn_out = (tensors["readout.attn.w1"].shape[0], tensors["readout.attn.w2"].shape[0]) if attention else (4, 1)
+    tasks = tensors[f"mol_atom_from_atom_ffn.{linears[-1]}.weight"].shape[0]
+    kind = {"classification": "binary", "regression": "regression"}.get(str(arguments.get("dataset_type")))
+    if kind is None:
+        raise MesomerError(
+            f"The fine-tuned checkpoint says of its task {arguments.get('dataset_type')!r}, neither classification nor regression.",
+            'Give --architecture a JSON file with "dataset_type".',
+        )
+    return PropertyModel(
+        encoder,
+        [Output(kind)] * tasks,
+        readout="attention" if attention else "mean",
+        attn_hidden=attn_hidden,
+        attn_out=attn_out,
+        descriptors_dim=first.shape[1] - encoder.width * attn_out,
+        ffn_hidden=first.shape[0] if len(linears) > 1 else 0,
+        ffn_layers=len(linears),
+        dropout=float(arguments["dropout"]),
+        activation=arguments["activation"],
+        disagreement=float(arguments.get("dist_coff") or 0.0),
+    )
+
+
+def _is_drug_pair(tensors: Mapping[str, Tensor], hidden: int, arguments: Mapping[str, Any]) -> bool:
+    """Whether the first head layer takes two molecules: then its width is 2 (H + features), and there is no task scaler to go by."""
+    first = tensors.get("mol_atom_from_atom_ffn.1.weight")
+    if first is None:
+        return False
+    if "parser_name" in arguments:
+        return str(arguments["parser_name"]) == "ddi"
+    attention = tensors.get("readout.attn.w2")
+    one = hidden * (1 if attention is None else attention.shape[0])
+    features = arguments.get("features_dim", arguments.get("features_size"))
+    if features is not None:
+        return first.shape[1] == 2 * (one + int(features)) and first.shape[1] != one + int(features)
+    raise MesomerError(
+        "The file stores no arguments, and its head fits a property model as well as a drug-drug model.",
+        'Give --architecture a JSON file with official argument names, among them "parser_name" or "features_dim".',
+    )
+
+
+def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+
+
+def _why_left_out(name: str) -> str:
+    if ".blocks." in name or "_blocks." in name:
+        return "dead in the published code: only the first block projects its input"
+    if "act_func_node" in name or "act_func_edge" in name:
+        return "never used by the published code"
+    if name.endswith("cached_zero_vector"):
+        return "always zero"
+    if name.startswith(("mol_", "embed_word", "W_cnn", "W_attention", "W_out", "W_interaction")):
+        return "pair head: its encoder is imported, the pair models have an issue of their own"
+    return "unknown"

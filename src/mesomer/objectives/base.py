@@ -1,0 +1,121 @@
+"""What a pre-training objective is: an encoder with extra heads, random draws, and a loss made of named terms.
+
+Each term is given as a sum with its count, so that the loop can divide by the count over all ranks and micro-batches. Draws (masks and
+the like) are made before the forward pass, as a pure function of (seed, epoch, the molecule's number in the corpus): resuming, the number of
+ranks and the composition of batches do not change them. A new objective is one file with `@register` and one line in `_FILES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mesomer.chem.graph import GraphBatch
+from mesomer.encoders.base import Encoder
+from mesomer.errors import MesomerError, unknown_name
+
+
+class Draw(Protocol):
+    """The random part of one batch. `counts` holds how many values each term sums, known before the forward pass."""
+
+    @property
+    def counts(self) -> Mapping[str, float]: ...
+
+    def to(self, device: torch.device | str) -> Draw: ...
+
+
+class TermFigures(NamedTuple):
+    """Held-out sums of one classification term: `class_counts` [C] tells what always guessing the commonest class would score."""
+
+    loss: Tensor
+    correct: Tensor
+    count: float
+    class_counts: Tensor
+
+
+class Objective(nn.Module):
+    """Base of all objectives."""
+
+    name: ClassVar[str]
+    extras: tuple[str, ...] = ()
+    encoder: Encoder
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each term in the loss."""
+        raise TypeError(f"{type(self).__name__} has no terms")
+
+    def config(self) -> dict[str, Any]:
+        """JSON-ready options besides the encoder."""
+        raise TypeError(f"{type(self).__name__} does not say how it is configured")
+
+    def draw(self, batch: GraphBatch, epoch: int, seed: int) -> Draw:
+        raise TypeError(f"{type(self).__name__} draws nothing")
+
+    def forward(self, batch: GraphBatch, draw: Draw) -> dict[str, Tensor]:
+        """The sum of each term over the batch."""
+        raise TypeError(f"{type(self).__name__} has no loss")
+
+    def figures(self, batch: GraphBatch, draw: Draw) -> dict[str, TermFigures]:
+        """Sums for accuracy and loss against the trivial guess."""
+        raise TypeError(f"{type(self).__name__} reports no figures")
+
+
+OBJECTIVES: dict[str, type[Objective]] = {}
+_FILES = {"masked_graph": "mesomer.objectives.masked_graph"}
+DEFAULT_OBJECTIVE = {"batmannet": "masked_graph"}
+
+Class = TypeVar("Class", bound=type[Objective])
+
+
+def register(objective: Class) -> Class:
+    """Class decorator: makes an objective known by its `name`."""
+    OBJECTIVES[objective.name] = objective
+    return objective
+
+
+def objective_names() -> list[str]:
+    return sorted(_FILES)
+
+
+def build_objective(name: str, encoder: Encoder, **config: Any) -> Objective:
+    """A new objective around an encoder."""
+    if name not in _FILES:
+        raise unknown_name("objective", name, _FILES)
+    importlib.import_module(_FILES[name])
+    try:
+        return OBJECTIVES[name](encoder, **config)
+    except TypeError as error:
+        raise MesomerError(f"The objective {name} was given an option that it does not have: {error}.") from error
+
+
+def uniform_draws(key: np.ndarray, item: np.ndarray, seed: int, epoch: int, stream: int) -> np.ndarray:
+    """Uniform numbers in [0, 1) as a pure function of (seed, epoch, stream, key, item), all arrays [N].
+
+    A counter-based generator (the splitmix64 finaliser over the mixed counters): it needs no state and no order.
+    """
+    with np.errstate(over="ignore"):
+        state = _mix(np.full(1, seed, np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+        for part in (np.full(1, epoch, np.uint64), np.full(1, stream, np.uint64), key.astype(np.uint64), item.astype(np.uint64)):
+            state = _mix(state ^ (part + np.uint64(0x9E3779B97F4A7C15) * np.uint64(1 + stream)))
+    return (state >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def choose_fewest(score: np.ndarray, owner: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """For each owner the `wanted` items of lowest score: score [N], owner [N] ascending, offsets [M + 1], wanted [M] -> bool [N]."""
+    order = np.argsort(owner + score, kind="stable")
+    rank = np.arange(len(order)) - offsets[owner[order]]
+    chosen = np.zeros(len(order), dtype=bool)
+    chosen[order] = rank < wanted[owner[order]]
+    return chosen
