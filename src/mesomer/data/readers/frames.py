@@ -1,0 +1,65 @@
+"""Tables that are in memory already: pandas and polars frames, Arrow tables, lists of SMILES or of molecules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mesomer.data.readers.base import Block, Reader
+from mesomer.errors import MesomerError
+
+
+class Frame(Reader):
+    """A pandas frame, a polars frame or an Arrow table."""
+
+    def __init__(self, frame: Any) -> None:
+        super().__init__("the table")
+        self.kind = type(frame).__module__.split(".")[0]
+        if type(frame).__name__ == "LazyFrame":
+            frame = frame.collect()
+        self.frame = frame
+        names = frame.column_names if self.kind == "pyarrow" else list(frame.columns)
+        self.columns = tuple(str(name) for name in names)
+        if len(set(self.columns)) < len(self.columns):
+            raise MesomerError("The table names a column twice.", "Rename one of them.")
+        self.rows = len(frame)
+        if self.kind == "pyarrow":
+            self.schema = frame.schema
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """See `Reader`."""
+        for start in range(0, len(self.frame), rows):
+            count = min(rows, len(self.frame) - start)
+            yield Block([0] * count, self._cells(start, count), [None] * count)
+
+    def _cells(self, start: int, count: int) -> dict[str, list[Any]]:
+        if self.kind == "pandas":
+            part = self.frame.iloc[start : start + count]
+            return {name: part.iloc[:, at].tolist() for at, name in enumerate(self.columns)}
+        part = self.frame.slice(start, count)
+        if self.kind == "polars":
+            return {name: part.to_series(at).to_list() for at, name in enumerate(self.columns)}
+        return {name: part.column(at).to_pylist() for at, name in enumerate(self.columns)}
+
+
+class Molecules(Reader):
+    """SMILES or RDKit molecules from a list, an array or a series."""
+
+    columns = ("smiles",)
+    smiles_column = "smiles"
+
+    def __init__(self, molecules: Iterable[Any]) -> None:
+        super().__init__("the list")
+        self.molecules = list(molecules)
+        self.rows = len(self.molecules)
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """See `Reader`."""
+        from rdkit import Chem
+
+        for start in range(0, len(self.molecules), rows):
+            part = self.molecules[start : start + rows]
+            ready = [item if isinstance(item, Chem.Mol) else None for item in part]
+            smiles = [item if mol is None else Chem.MolToSmiles(mol) for item, mol in zip(part, ready, strict=True)]
+            any_ready = any(mol is not None for mol in ready)
+            yield Block([0] * len(part), {"smiles": smiles}, [None] * len(part), mols=ready if any_ready else None)
