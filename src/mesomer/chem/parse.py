@@ -1,0 +1,82 @@
+"""SMILES or Mol to Mol, or the reason why not.
+
+Decided here: what counts as empty, which molecules are refused and in which words (they go to rejects files as they
+are). A SMILES is the cell without surrounding white space; a name or a CXSMILES extension after a blank is read as RDKit
+reads it. Reactions are refused by RDKit's SMILES parser; atom maps and dummy atoms are accepted. RDKit's own messages
+never reach the terminal.
+"""
+
+from __future__ import annotations
+
+from rdkit import Chem, rdBase
+
+from .schema import MAX_ATOMS, MAX_ISOTOPE
+
+MAX_CHARACTERS = 10_000
+DEFAULT_MAX_ATOMS = 500
+MISSING_WORDS = frozenset({"", "nan", "none", "null", "n/a", "#n/a", "na", "<na>", "nat", "-nan", "missing", "nil"})
+
+EMPTY = "empty"
+CANNOT_PARSE = "cannot parse"
+NO_HEAVY_ATOMS = "no heavy atoms"
+TOO_LONG = f"longer than {MAX_CHARACTERS:,} characters"
+NOT_IN_SCHEMA = "element not in schema"
+
+_MAX_CHARGE = 127
+_MAX_NEIGHBOURS = 255
+
+
+def too_many_atoms(max_atoms: int) -> str:
+    """The reason for refusing a molecule above the limit."""
+    return f"more than {min(max_atoms, MAX_ATOMS)} atoms"
+
+
+def parse_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[Chem.Mol | None, str | None]:
+    """The molecule and None, or None and the reason for refusing the cell."""
+    if not isinstance(text, str):
+        return None, EMPTY  # None, and NaN as tables give it
+    text = text.strip()
+    if len(text) > MAX_CHARACTERS:
+        return None, TOO_LONG
+    if is_missing(text):
+        return None, EMPTY
+    if not text.isascii() or "\0" in text:
+        return None, CANNOT_PARSE
+    mol = _read(text)
+    if mol is None:
+        return None, CANNOT_PARSE
+    reason = check_mol(mol, max_atoms)
+    return (mol, None) if reason is None else (None, reason)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a stripped cell is empty or a word that stands for a missing value."""
+    return text.lower() in MISSING_WORDS
+
+
+def check_mol(mol: Chem.Mol, max_atoms: int = DEFAULT_MAX_ATOMS) -> str | None:
+    """The reason for refusing a ready molecule, or None."""
+    if mol.GetNumHeavyAtoms() == 0:
+        return NO_HEAVY_ATOMS
+    if mol.GetNumAtoms() > min(max_atoms, MAX_ATOMS):
+        return too_many_atoms(max_atoms)
+    return NOT_IN_SCHEMA if _outside_schema(mol) else None
+
+
+def _read(text: str) -> Chem.Mol | None:
+    with rdBase.BlockLogs():
+        try:
+            return Chem.MolFromSmiles(text)
+        except (RuntimeError, ValueError):
+            return None  # RDKit raises instead of returning None on a few inputs, e.g. broken CXSMILES
+
+
+def _outside_schema(mol: Chem.Mol) -> bool:
+    if mol.HasQuery():
+        return True
+    return any(
+        abs(atom.GetFormalCharge()) > _MAX_CHARGE
+        or atom.GetIsotope() > MAX_ISOTOPE
+        or atom.GetTotalDegree() > _MAX_NEIGHBOURS
+        for atom in mol.GetAtoms()
+    )
