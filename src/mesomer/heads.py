@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mesomer.chem.graph import GraphBatch
-from mesomer.encoders.base import Encoder, row_molecule
+from mesomer.encoders.base import Encoder, EncoderOutput, row_molecule
 from mesomer.encoders.blocks import Activation
 from mesomer.errors import unknown_name
 
@@ -169,25 +169,34 @@ class PropertyModel(nn.Module):
             self.encoder.eval()
         return self
 
-    def readouts(self, batch: GraphBatch) -> list[Tensor]:
-        """One vector for each molecule and view: a list of [M, R]."""
+    def encode(self, batch: GraphBatch) -> EncoderOutput:
+        """The encoder's views; without gradient where the encoder is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
-            views = self.encoder(batch).views
-        return [self.readout(views[name], row_molecule(name, batch), batch.num_molecules) for name in self.views]
+            return self.encoder(batch)
+
+    def readouts(self, encoded: EncoderOutput, batch: GraphBatch) -> list[Tensor]:
+        """One vector for each molecule and view: a list of [M, R]."""
+        return [
+            self.readout(encoded.views[name], row_molecule(name, batch), batch.num_molecules) for name in self.views
+        ]
 
     def molecule_vectors(self, batch: GraphBatch) -> Tensor:
         """The readouts of all views side by side, before descriptors: [M, R * views]."""
-        return torch.cat(self.readouts(batch), 1)
+        return torch.cat(self.readouts(self.encode(batch), batch), 1)
 
     def forward(self, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
         """Raw outputs [M, T'] of each view's head."""
-        if (0 if descriptors is None else descriptors.shape[1]) != self.descriptors_dim:
-            given = 0 if descriptors is None else descriptors.shape[1]
-            raise ValueError(f"the model takes {self.descriptors_dim} descriptors a molecule, {given} were given")
-        vectors = self.readouts(batch)
-        if descriptors is not None:
-            vectors = [torch.cat([vector, descriptors.to(vector.dtype)], 1) for vector in vectors]
-        return [head(vector) for head, vector in zip(self.heads, vectors, strict=True)]
+        return self.from_encoded(self.encode(batch), batch, descriptors)
+
+    def from_encoded(
+        self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None
+    ) -> list[Tensor]:
+        """As `forward`, from views that are there already: members with one frozen encoder share them."""
+        vectors = self.readouts(encoded, batch)
+        return [
+            head(_with_descriptors(vector, descriptors, self.descriptors_dim))
+            for head, vector in zip(self.heads, vectors, strict=True)
+        ]
 
     def loss(self, raw: list[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, count) over the present labels; see `property_loss`."""
@@ -196,6 +205,65 @@ class PropertyModel(nn.Module):
     def predict(self, batch: GraphBatch, descriptors: Tensor | None = None) -> Tensor:
         """Probabilities and (scaled) values [M, T']; see `final_outputs`."""
         return final_outputs(self(batch, descriptors), self.outputs)
+
+
+class ProbeModel(nn.Module):
+    """A linear model on the standardised vector of a frozen encoder: what `--probe` trains; one output, no views."""
+
+    def __init__(
+        self, encoder: Encoder, outputs: Sequence[Output], *, vector_width: int, descriptors_dim: int = 0
+    ) -> None:
+        super().__init__()
+        self.outputs = [Output(*output) for output in outputs]
+        self.descriptors_dim = descriptors_dim
+        self.encoder = encoder
+        width = vector_width + descriptors_dim
+        self.register_buffer("center", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.linear = nn.Linear(width, sum(output.width for output in self.outputs))
+        self._config = {
+            "outputs": [list(output) for output in self.outputs],
+            "vector_width": vector_width,
+            "descriptors_dim": descriptors_dim,
+        }
+
+    def config(self) -> dict[str, Any]:
+        """Plain values that rebuild the model around an encoder: `ProbeModel(encoder, **config)`."""
+        return dict(self._config)
+
+    def encode(self, batch: GraphBatch) -> EncoderOutput:
+        """The encoder's views."""
+        return self.encoder(batch)
+
+    def molecule_vectors(self, batch: GraphBatch) -> Tensor:
+        """The encoder's own molecule vectors, before descriptors."""
+        return self.encoder.molecule_vectors(self.encode(batch), batch)
+
+    def forward(self, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
+        """Raw outputs [M, T'], in a list of one."""
+        return self.from_encoded(self.encode(batch), batch, descriptors)
+
+    def from_encoded(
+        self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None
+    ) -> list[Tensor]:
+        """As `forward`, from views that are there already."""
+        vectors = self.encoder.molecule_vectors(encoded, batch)
+        return [self.from_vectors(_with_descriptors(vectors, descriptors, self.descriptors_dim))]
+
+    def from_vectors(self, vectors: Tensor) -> Tensor:
+        """Raw outputs from molecule vectors with their descriptors."""
+        return self.linear((vectors - self.center) / self.scale)
+
+    def predict(self, batch: GraphBatch, descriptors: Tensor | None = None) -> Tensor:
+        """Probabilities and (scaled) values [M, T']."""
+        return final_outputs(self(batch, descriptors), self.outputs)
+
+
+def _with_descriptors(vectors: Tensor, descriptors: Tensor | None, wanted: int) -> Tensor:
+    given = 0 if descriptors is None else descriptors.shape[1]
+    if given != wanted:
+        raise ValueError(f"the model takes {wanted} descriptors a molecule, {given} were given")
+    return vectors if descriptors is None else torch.cat([vectors, descriptors.to(vectors.dtype)], 1)
 
 
 class OutputPlan(NamedTuple):
