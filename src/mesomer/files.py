@@ -197,8 +197,10 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         temporary.mkdir()
         try:
             yield temporary
+            mode = temporary.stat().st_mode & 0o666  # some writers leave files that only their owner can read
             for entry in temporary.rglob("*"):
                 if entry.is_file():
+                    entry.chmod(mode)
                     with open(entry, "rb") as handle:
                         os.fsync(handle.fileno())
             old = None

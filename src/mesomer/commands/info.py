@@ -1,0 +1,194 @@
+"""`mesomer info`: what a path is, told from its own files: a model, a run, a corpus, a foreign checkpoint, a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mesomer.errors import MesomerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
+_TABLES = (".csv", ".tsv", ".txt", ".smi", ".smiles", ".sdf", ".parquet", ".gz", ".zst")
+
+
+def info(path: str) -> dict[str, Any]:
+    """Tell what a folder or file is: a model, a run, a corpus, somebody else's checkpoint or a table.
+
+    Args:
+        path: A folder, a file, or the name of a bundled model.
+    """
+    from pathlib import Path
+
+    from mesomer.run import read_manifest
+    from mesomer.training.checkpoint import CONFIG, bundled_models, resolve_model
+
+    place = Path(path)
+    if not place.exists():
+        if path in bundled_models():
+            return _told(model_facts(resolve_model(path), path))
+        raise MesomerError(f"There is nothing at {path}.", "`mesomer models` lists the bundled models.")
+    if place.is_dir():
+        if (place / CONFIG).is_file():
+            return _told(model_facts(place, place.name))
+        if (place / "corpus.json").is_file():
+            return _told(_corpus_facts(place))
+        manifest = read_manifest(place)
+        if manifest is not None:
+            return _told(_run_facts(place, manifest))
+        raise MesomerError(
+            f"{place} is no folder of Mesomer's.",
+            "A model has a config.json, a run a manifest.json, a corpus a corpus.json.",
+        )
+    if place.suffix == ".safetensors":
+        shapes = _shapes(place)
+        return _told({"what": "a safetensors file", "path": path, "tensors": len(shapes), "parameters": _total(shapes)})
+    if place.suffix in _CHECKPOINTS:
+        return _told(_checkpoint_facts(place))
+    if place.suffix in _TABLES:
+        size = place.stat().st_size
+        return _told({"what": "a table, by its name", "path": path, "bytes": size, "next": f"mesomer check {path}"})
+    raise MesomerError(
+        f"{path} is of no kind that Mesomer knows.", "Give a model, a run, a corpus or a checkpoint file."
+    )
+
+
+def model_facts(folder: Path, name: str) -> dict[str, Any]:
+    """What a model folder says of itself; its weights are counted but not loaded."""
+    from mesomer.training.checkpoint import CARD, CONFIG, WEIGHTS, read_config
+
+    config = read_config(folder)
+    weights, card = folder / WEIGHTS, folder / CARD
+    if not weights.is_file():
+        raise MesomerError(f"{weights} is missing.", "The folder is damaged: copy it again.")
+    encoder = config.get("encoder") or {}
+    facts = {
+        "what": {"encoder": "an encoder", "pretraining": "a pre-training model"}.get(
+            config["kind"], "a property model"
+        ),
+        "name": name,
+        "path": str(folder),
+        "kind": config["kind"],
+        "encoder": encoder.get("name", "unknown"),
+        "settings": encoder.get("config", {}),
+        "parameters": _total(_shapes(weights)),
+        "bytes": weights.stat().st_size,
+        "weights_sha256": config.get("weights_sha256"),
+        "mesomer_version": config.get("mesomer_version"),
+        "about": _first_paragraph(card),
+        "card": str(card) if card.is_file() else None,
+    }
+    if tasks := config.get("tasks"):
+        facts["tasks"] = [task["name"] if isinstance(task, dict) and "name" in task else str(task) for task in tasks]
+    return facts
+
+
+def _shapes(weights: Path) -> list[list[int]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            return [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise MesomerError(f"{weights} is no whole safetensors file: {error}.", "Copy it again.") from error
+
+
+def _total(shapes: list[list[int]]) -> int:
+    from math import prod
+
+    return sum(prod(shape) for shape in shapes)
+
+
+def _first_paragraph(card: Path) -> str:
+    """The first sentence-like paragraph of a model card, without front matter and headings."""
+    if not card.is_file():
+        return "no model card"
+    text = card.read_text(encoding="utf-8")
+    if text.startswith("---\n"):
+        text = text.partition("\n---\n")[2]
+    for block in text.split("\n\n"):
+        lines = [line for line in block.strip().splitlines() if not line.startswith("#")]
+        if lines:
+            return " ".join(" ".join(lines).split())
+    return "an empty model card"
+
+
+def _run_facts(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    sessions = manifest.get("sessions") or [{}]
+    facts = {
+        "what": f"a run of `mesomer {manifest['command']}`",
+        "path": str(folder),
+        "status": manifest["status"],
+        "started": manifest["started"],
+        "ended": manifest.get("ended"),
+        "sessions": len(sessions),
+        "command_line": sessions[-1].get("command_line"),
+        "versions": sessions[-1].get("versions", {}),
+        "seed": manifest.get("seed"),
+        "inputs": manifest["inputs"],
+        "settings": manifest["config"],
+        "models": [part for part in ("model", "encoder") if (folder / part / "config.json").is_file()],
+    }
+    summary = manifest.get("summary") or {}
+    if summary.get("text"):
+        facts["result"] = summary["text"]
+    return facts
+
+
+def _corpus_facts(folder: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        card = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MesomerError(f"{folder}/corpus.json cannot be read: {error}.", "Prepare the corpus again.") from error
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return {"what": "a prepared corpus", "path": str(folder), "bytes": size} | dict(card)
+
+
+def _checkpoint_facts(file: Path) -> dict[str, Any]:
+    from mesomer.files import sha256_of
+    from mesomer.interop.batmannet import looks_like
+    from mesomer.interop.checkpoints import read_checkpoint
+
+    found = read_checkpoint(file)
+    batmannet = any(".encoders.node_blocks." in f".{name}" for name in found.tensors)
+    return {
+        "what": "a foreign checkpoint: " + ("BatmanNet's" if batmannet else looks_like(found.tensors)),
+        "path": str(file),
+        "bytes": file.stat().st_size,
+        "sha256": sha256_of(file),
+        "tensors": len(found.tensors),
+        "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
+        "arguments": {key: value for key, value in (found.arguments or {}).items() if _short(value)},
+        "next": f"mesomer import {file} --from {'batmannet' if batmannet else 'NAME'} --output FOLDER",
+    }
+
+
+def _short(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        if value is None or value in ({}, [], ""):
+            continue
+        if isinstance(value, Mapping):
+            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list):
+            lines.append(f"{indent}{name}: {', '.join(str(item) for item in value)}")
+        elif isinstance(value, int) and not isinstance(value, bool) and "seed" not in key and "version" not in key:
+            lines.append(f"{indent}{name}: {value:,}")
+        else:
+            text = str(value).replace("\n", f"\n{indent}  ")
+            lines.append(f"{indent}{name}: {text}")
+    return lines
+
+
+def _told(facts: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in facts.items() if key not in ("what", "path")}
+    return facts | {"text": "\n".join([f"{facts.get('path') or facts.get('name')} is {facts['what']}.", *_lines(rest)])}

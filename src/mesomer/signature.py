@@ -1,0 +1,163 @@
+"""What a command function's signature and docstring say of its options: names, kinds, words for types, help lines.
+
+A parameter before the `*` is given by position, the others by name. A dataclass parameter gives one dotted option for
+each of its fields, a dict parameter takes any `--name.key value`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+REQUIRED = inspect.Parameter.empty
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One setting of a command."""
+
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+    positional: bool = False
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is REQUIRED
+
+    @property
+    def spelled(self) -> str:
+        """How people write it: `INPUT` or `--output`."""
+        return self.name.upper() if self.positional else f"--{self.name}"
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the bare name means true."""
+        return bool in members(self.annotation)
+
+    @property
+    def is_dict(self) -> bool:
+        """Whether it takes `--name.key value` for any key."""
+        return any(_origin(kind) in (dict, Mapping) for kind in members(self.annotation))
+
+    @property
+    def list_item(self) -> Any:
+        """The type of its items if it is a list that may be written with commas, else None."""
+        kinds = [kind for kind in members(self.annotation) if kind is not type(None)]
+        if len(kinds) == 1 and _origin(kinds[0]) in (list, tuple, Sequence):
+            return (get_args(kinds[0]) or (str,))[0]
+        return None
+
+
+def _origin(annotation: Any) -> Any:
+    return get_origin(annotation) or annotation
+
+
+def members(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a union; of any other type, itself."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return get_args(annotation)
+    return (annotation,)
+
+
+def literals(annotation: Any) -> list[str]:
+    """The words that a Literal (alone or in a union) allows."""
+    return [str(value) for kind in members(annotation) if get_origin(kind) is Literal for value in get_args(kind)]
+
+
+def type_words(annotation: Any) -> str:
+    """A type in words that a chemist reads: `a whole number or auto`."""
+    words = []
+    for kind in members(annotation):
+        if kind in _WORDS:
+            words.append(_WORDS[kind])
+        elif get_origin(kind) is Literal:
+            allowed = literals(kind)
+            words.append(allowed[0] if len(allowed) == 1 else "one of " + ", ".join(allowed))
+        elif _origin(kind) in (list, tuple, Sequence):
+            items = [item for item in get_args(kind) if item is not Ellipsis]
+            count = f"{len(items)} " if _origin(kind) is tuple and Ellipsis not in get_args(kind) else ""
+            plural = {int: "whole numbers", float: "numbers"}.get(items[0] if items else str, "words")
+            words.append(f"a list of {count}{plural}")
+        elif _origin(kind) in (dict, Mapping):
+            words.append("names with values")
+        elif isinstance(kind, type) and hasattr(kind, "__fspath__"):
+            words.append("a path")
+        else:
+            words.append(f"of type {getattr(kind, '__name__', kind)}")
+    return " or ".join(words)
+
+
+def _described(owner: Any) -> dict[str, str]:
+    """The help line of each parameter or field, from a Google-style docstring."""
+    from docstring_parser import parse
+
+    text = parse(inspect.getdoc(owner) or "")
+    return {param.arg_name: " ".join((param.description or "").split()) for param in text.params}
+
+
+def _dataclass_of(annotation: Any) -> Any:
+    return next(
+        (kind for kind in members(annotation) if isinstance(kind, type) and dataclasses.is_dataclass(kind)), None
+    )
+
+
+def _fields(owner: Any, prefix: str, instance: Any, told: bool) -> Iterator[Option]:
+    hints, lines = get_type_hints(owner), _described(owner) if told else {}
+    for field in dataclasses.fields(owner):
+        if not field.init:
+            continue
+        default: Any = REQUIRED
+        if dataclasses.is_dataclass(instance):
+            default = getattr(instance, field.name)
+        elif field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        yield from _expand(f"{prefix}.{field.name}", hints[field.name], default, lines.get(field.name, ""), told)
+
+
+def _expand(
+    name: str, annotation: Any, default: Any, line: str, told: bool, positional: bool = False
+) -> Iterator[Option]:
+    nested = _dataclass_of(annotation)
+    if nested is None:
+        yield Option(name, annotation, default, line, positional)
+    else:
+        yield from _fields(nested, name, default, told)
+
+
+def options_of(function: Callable[..., Any], told: bool = False) -> list[Option]:
+    """All options of a command in the order of its signature; with `told`, with their help lines (costs an import)."""
+    hints, lines = get_type_hints(function), _described(function) if told else {}
+    return [
+        option
+        for name, parameter in inspect.signature(function).parameters.items()
+        for option in _expand(
+            name,
+            hints.get(name, str),
+            parameter.default,
+            lines.get(name, ""),
+            told,
+            positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
+        )
+    ]
+
+
+def summary_of(function: Callable[..., Any]) -> str:
+    """The first sentence of the docstring."""
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def find(options: Iterable[Option], name: str) -> Option | None:
+    """The option that `name` sets: its own name, or a key below a dict option."""
+    for option in options:
+        if name == option.name or (option.is_dict and name.startswith(f"{option.name}.")):
+            return option
+    return None

@@ -1,0 +1,93 @@
+"""The text of `mesomer COMMAND --help`, written from the command's signature and docstring."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from mesomer.run import plain
+from mesomer.signature import Option, literals, members, options_of, summary_of
+
+COMMON = (
+    ("--config FILE", "Takes settings from a YAML file; options behind it override."),
+    ("--print_config", "Prints all settings as YAML, to be given to --config, and stops."),
+    ("--json", "Writes one JSON object to stdout and nothing else."),
+    ("--debug", "Shows where in the program an error arose."),
+    ("--help", "Shows this text."),
+)
+
+
+def _value_word(option: Option) -> str:
+    if option.is_switch:
+        return ""
+    if allowed := literals(option.annotation):
+        return "|".join(allowed) if len("|".join(allowed)) < 40 else "NAME"
+    kinds = members(option.annotation)
+    for kind, word in ((float, "NUMBER"), (int, "N")):
+        if kind in kinds:
+            return word
+    if option.list_item is not None:
+        return "A,B,…"
+    return "VALUE"
+
+
+def _left(option: Option) -> str:
+    if option.positional:
+        return option.spelled
+    if option.is_dict:
+        return f"{option.spelled}.KEY VALUE"
+    return f"{option.spelled} {_value_word(option)}".rstrip()
+
+
+def _right(option: Option) -> str:
+    if option.required:
+        return option.help if option.positional else f"{option.help} (required)"
+    default = plain(option.default)
+    if default in (None, "", [], {}) or default is False:
+        return option.help
+    if isinstance(default, list):
+        default = ",".join(str(item) for item in default)
+    return f"{option.help} (default: {default})"
+
+
+def _table(rows: list[tuple[str, str]], width: int) -> list[str]:
+    lines = []
+    for left, right in rows:
+        wrapped = textwrap.wrap(right, width - 28) or [""]
+        if len(left) > 24:
+            lines.append(f"  {left}")
+            lines += [f"{'':28}{line}" for line in wrapped]
+        else:
+            lines.append(f"  {left:<26}{wrapped[0]}".rstrip())
+            lines += [f"{'':28}{line}" for line in wrapped[1:]]
+    return lines
+
+
+def command_help(name: str, function: Callable[..., Any]) -> str:
+    """The whole help text of one command."""
+    from docstring_parser import parse
+
+    width = min(shutil.get_terminal_size().columns, 110)
+    options = options_of(function, told=True)
+    given = " ".join(o.spelled if o.required else f"[{o.spelled}]" for o in options if o.positional)
+    parts = [" ".join(f"usage: mesomer {name} {given} [options]".split()), "", summary_of(function)]
+    more = parse(inspect.getdoc(function) or "").long_description
+    if more:
+        parts += ["", *more.strip().splitlines()]
+    parts.append("")
+    parts += _table([(_left(o), _right(o)) for o in options if o.positional], width)
+    parts += _table([(_left(o), _right(o)) for o in options if not o.positional], width)
+    parts += ["", "common:", *_table(list(COMMON), width)]
+    return "\n".join(parts)
+
+
+def overview(commands: dict[str, Callable[..., Any]]) -> str:
+    """The text of `mesomer --help`."""
+    lines = ["usage: mesomer COMMAND [options]", ""]
+    lines.append("Molecular representations from unlabelled molecules; property predictions from few labels.")
+    lines += ["", *(f"  {name:<12}{summary_of(function)}" for name, function in commands.items())]
+    lines += ["", "mesomer COMMAND --help tells all about one command; mesomer --version prints the version."]
+    return "\n".join(lines)
