@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -94,12 +95,25 @@ def type_words(annotation: Any) -> str:
     return " or ".join(words)
 
 
-def _described(owner: Any) -> dict[str, str]:
-    """The help line of each parameter or field, from a Google-style docstring."""
-    from docstring_parser import parse
+def described(owner: Any) -> dict[str, str]:
+    """The help line of each parameter or field, from the Args or Attributes of a Google-style docstring."""
+    lines: dict[str, str] = {}
+    name, inside = "", False
+    for line in (inspect.getdoc(owner) or "").splitlines():
+        if line and not line.startswith(" "):
+            inside = line in ("Args:", "Attributes:")
+        elif inside and (entry := re.fullmatch(r"    (\w+)(?: \([^)]*\))?: ?(.*)", line)):
+            name = entry.group(1)
+            lines[name] = entry.group(2).strip()
+        elif inside and name and line.strip():
+            lines[name] = f"{lines[name]} {line.strip()}".strip()
+    return lines
 
-    text = parse(inspect.getdoc(owner) or "")
-    return {param.arg_name: " ".join((param.description or "").split()) for param in text.params}
+
+def details_of(owner: Any) -> str:
+    """What the docstring says between its first line and its first section."""
+    text = (inspect.getdoc(owner) or "").partition("\n")[2]
+    return re.split(r"^[A-Z]\w+:$", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
 
 
 def _dataclass_of(annotation: Any) -> Any:
@@ -108,8 +122,8 @@ def _dataclass_of(annotation: Any) -> Any:
     )
 
 
-def _fields(owner: Any, prefix: str, instance: Any, told: bool) -> Iterator[Option]:
-    hints, lines = get_type_hints(owner), _described(owner) if told else {}
+def _fields(owner: Any, prefix: str, instance: Any) -> Iterator[Option]:
+    hints, lines = get_type_hints(owner), described(owner)
     for field in dataclasses.fields(owner):
         if not field.init:
             continue
@@ -120,22 +134,20 @@ def _fields(owner: Any, prefix: str, instance: Any, told: bool) -> Iterator[Opti
             default = field.default
         elif field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
-        yield from _expand(f"{prefix}.{field.name}", hints[field.name], default, lines.get(field.name, ""), told)
+        yield from _expand(f"{prefix}.{field.name}", hints[field.name], default, lines.get(field.name, ""))
 
 
-def _expand(
-    name: str, annotation: Any, default: Any, line: str, told: bool, positional: bool = False
-) -> Iterator[Option]:
+def _expand(name: str, annotation: Any, default: Any, line: str, positional: bool = False) -> Iterator[Option]:
     nested = _dataclass_of(annotation)
     if nested is None:
         yield Option(name, annotation, default, line, positional)
     else:
-        yield from _fields(nested, name, default, told)
+        yield from _fields(nested, name, default)
 
 
-def options_of(function: Callable[..., Any], told: bool = False) -> list[Option]:
-    """All options of a command in the order of its signature; with `told`, with their help lines (costs an import)."""
-    hints, lines = get_type_hints(function), _described(function) if told else {}
+def options_of(function: Callable[..., Any]) -> list[Option]:
+    """All options of a command in the order of its signature."""
+    hints, lines = get_type_hints(function), described(function)
     return [
         option
         for name, parameter in inspect.signature(function).parameters.items()
@@ -144,7 +156,6 @@ def options_of(function: Callable[..., Any], told: bool = False) -> list[Option]
             hints.get(name, str),
             parameter.default,
             lines.get(name, ""),
-            told,
             positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
         )
     ]

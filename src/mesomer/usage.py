@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from mesomer.run import plain
-from mesomer.signature import Option, literals, members, options_of, summary_of
+from mesomer.signature import Option, details_of, literals, members, options_of, summary_of
 
 COMMON = (
     ("--config FILE", "Takes settings from a YAML file; options behind it override."),
@@ -68,15 +67,12 @@ def _table(rows: list[tuple[str, str]], width: int) -> list[str]:
 
 def command_help(name: str, function: Callable[..., Any]) -> str:
     """The whole help text of one command."""
-    from docstring_parser import parse
-
     width = min(shutil.get_terminal_size().columns, 110)
-    options = options_of(function, told=True)
+    options = options_of(function)
     given = " ".join(o.spelled if o.required else f"[{o.spelled}]" for o in options if o.positional)
     parts = [" ".join(f"usage: mesomer {name} {given} [options]".split()), "", summary_of(function)]
-    more = parse(inspect.getdoc(function) or "").long_description
-    if more:
-        parts += ["", *more.strip().splitlines()]
+    if details := details_of(function):
+        parts += ["", details]
     parts.append("")
     parts += _table([(_left(o), _right(o)) for o in options if o.positional], width)
     parts += _table([(_left(o), _right(o)) for o in options if not o.positional], width)

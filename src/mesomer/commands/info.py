@@ -57,7 +57,7 @@ def info(path: str) -> dict[str, Any]:
 
 def model_facts(folder: Path, name: str) -> dict[str, Any]:
     """What a model folder says of itself; its weights are counted but not loaded."""
-    from mesomer.training.checkpoint import CARD, CONFIG, WEIGHTS, read_config
+    from mesomer.training.checkpoint import CARD, WEIGHTS, read_config
 
     config = read_config(folder)
     weights, card = folder / WEIGHTS, folder / CARD
@@ -174,7 +174,7 @@ def _short(value: Any) -> bool:
 def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
     lines = []
     for key, value in facts.items():
-        name = key.replace("_", " ")
+        name = key if indent else key.replace("_", " ")
         if value is None or value in ({}, [], ""):
             continue
         if isinstance(value, Mapping):
