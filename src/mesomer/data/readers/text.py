@@ -19,6 +19,7 @@ from mesomer.errors import MesomerError
 
 SAMPLE_BYTES = 1 << 16
 MAX_LINE = 1 << 26
+_ESTIMATE_BLOCKS = 4
 
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _SUFFIX_OF = {"gzip": ".gz", "zstd": ".zst", "bz2": ".bz2"}
@@ -69,14 +70,18 @@ def _compression(path: Path) -> str | None:
     return next((kind for magic, kind in _COMPRESSION.items() if head.startswith(magic)), None)
 
 
+def _decompressed(raw: Any, kind: str | None) -> Any:
+    if kind is None:
+        return raw
+    import pyarrow as pa
+
+    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), kind), 1 << 18)  # type: ignore[arg-type]
+
+
 def open_bytes(path: Path) -> Any:
     """The file's content as a buffered binary stream, decompressed."""
     kind = _compression(path)
-    if kind is None:
-        return open(path, "rb")
-    import pyarrow as pa
-
-    return io.BufferedReader(pa.input_stream(str(path), compression=kind), 1 << 18)  # type: ignore[arg-type]
+    return _decompressed(open(path, "rb"), kind)
 
 
 class TextFile:
@@ -93,8 +98,6 @@ class TextFile:
         self.encoding, self.mark = _encoding(path, sample)
         if not sample.strip(b"\x00\xef\xbb\xbf\xff\xfe \t\r\n"):
             raise empty_file(path)
-        self.sample_lines = max(1, sample.count(b"\n"))
-        self._sample_bytes = len(sample)
 
     def _check_suffix(self) -> None:
         suffix = self.path.suffix.lower()
@@ -115,11 +118,17 @@ class TextFile:
             return Lines(self, io.TextIOWrapper(stream, encoding=self.encoding, errors=errors, newline=""))
 
     def estimated_lines(self) -> int:
-        """About how many lines the file has, from its size and the density of lines in its beginning."""
+        """About how many lines the file has: the lines of its first megabytes, scaled to its size."""
         size = self.path.stat().st_size
-        if self.compression is not None:
-            size *= 4  # typical for SMILES; only progress displays depend on it
-        return max(self.sample_lines, size * self.sample_lines // max(1, self._sample_bytes))
+        lines = 0
+        with reading(self.path), open(self.path, "rb") as raw:
+            stream = _decompressed(raw, self.compression)
+            for _ in range(_ESTIMATE_BLOCKS):
+                block = stream.read(1 << 20)
+                lines += block.count(b"\n")
+                if not block:
+                    return max(1, lines)
+            return max(1, lines * size // max(1, raw.tell()))
 
 
 class Lines:

@@ -1,0 +1,219 @@
+"""A table with target columns to labelled molecules: one row per molecule, NaN where a label is missing.
+
+Rows that are no molecule or have a bad label in any target are rejected with the reason; rows without any label are
+counted and left out. Rows of the same molecule (equal canonical SMILES) are merged, so that no split can put one copy
+into training and another into test: regression takes the mean of their labels, classes the majority; a tie has no label.
+The small functions at the end say when there are too few labels to go on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mesomer.data.rejects import Rejects
+from mesomer.data.tables import Table
+from mesomer.data.tasks import BAD_LABEL, TaskInfo, balance_warning, read_target
+from mesomer.errors import MesomerError
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+RULES = {
+    "regression": "their mean",
+    "binary": "the majority, none for a tie",
+    "multiclass": "the majority, none for a tie",
+}
+
+
+@dataclass
+class Labelled:
+    """Molecules with labels, in the order of their first rows."""
+
+    smiles: list[str]
+    """As in the first row of each molecule."""
+    canonical: list[str]
+    mols: list[Mol]
+    rows: list[int]
+    """First row (from 1) of each molecule."""
+    all_rows: list[list[int]]
+    """Every row of each molecule."""
+    y: np.ndarray
+    """float64 [M, T], NaN where missing; class codes for classes."""
+    tasks: list[TaskInfo]
+    columns: dict[str, list[Any]]
+    """Cells of the further columns asked for, from the first row of each molecule."""
+    rejects: Rejects
+    table_rows: int
+    """Rows of the table."""
+    unlabelled: int
+    """Readable rows left out because they have no label."""
+    merged: int
+    """Rows that went into another row of the same molecule."""
+    conflicts: dict[str, int]
+    """Molecules whose rows have different labels, for each target."""
+    warnings: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.smiles)
+
+
+@dataclass
+class _Rows:
+    """Readable rows as they are collected."""
+
+    smiles: list[str] = field(default_factory=list)
+    canonical: list[str] = field(default_factory=list)
+    mols: list[Mol] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    cells: dict[str, list[Any]] = field(default_factory=dict)
+
+
+def read_labels(
+    table: Table,
+    targets: Sequence[str],
+    task: str | None = None,
+    keep: Sequence[str] = (),
+    rejects: Rejects | None = None,
+) -> Labelled:
+    """Reads the labelled molecules of a table.
+
+    Args:
+        table: The table.
+        targets: Names of the target columns.
+        task: `regression`, `binary` or `multiclass` for all targets; inferred for each if not given.
+        keep: Further columns wanted, such as one that holds the split.
+        rejects: Where bad rows go; kept in memory if not given.
+    """
+    if not targets:
+        raise MesomerError("No target column is named.", f"Its columns are {', '.join(table.columns)}: give --targets.")
+    repeated = [name for name, count in Counter(targets).items() if count > 1]
+    if repeated:
+        raise MesomerError(f"The target {repeated[0]!r} is named twice.", "Name each target once.")
+    if table.smiles_column in targets:
+        raise MesomerError(f"The target {table.smiles_column!r} is the SMILES column.", "Name a column of labels.")
+    table.require_columns([*targets, *keep])
+    rejects = Rejects(several_files=len(table.files) > 1) if rejects is None else rejects
+    rows, count = _collect(table, [*targets, *keep], rejects)
+    targets_read = [read_target(name, rows.cells[name], rows.rows, task) for name in targets]
+    bad = sorted({at for column in targets_read for at in column.bad})
+    for at in bad:
+        rejects.add(rows.rows[at], rows.lines[at], rows.smiles[at], BAD_LABEL, rows.files[at])
+    y = np.stack([column.values for column in targets_read], axis=1)
+    usable = ~np.isnan(y).all(axis=1)
+    usable[bad] = False
+    unlabelled = len(rows.rows) - len(bad) - int(usable.sum())
+    groups = _groups(rows.canonical, usable)
+    merged_y, conflicts = _merge(y, groups, [column.info for column in targets_read])
+    kept = [at for at in range(len(groups)) if not np.isnan(merged_y[at]).all()]
+    groups, merged_y = [groups[at] for at in kept], merged_y[kept]
+    first = [group[0] for group in groups]
+    if not first:
+        raise MesomerError(
+            f"No row of {table.name} has both a readable molecule and a usable label.", "Run mesomer check."
+        )
+    warnings = [column.info.warning for column in targets_read if column.info.warning]
+    warnings += [text for column in targets_read if (text := balance_warning(column))]
+    warnings += _duplicate_warnings(conflicts, [column.info for column in targets_read])
+    if bad:
+        examples = "; ".join(f"row {rows.rows[at]}" for at in bad[:3])
+        warnings.append(f"{len(bad)} rows have a label that is no finite number and are not used ({examples}).")
+    return Labelled(
+        smiles=[rows.smiles[at] for at in first],
+        canonical=[rows.canonical[at] for at in first],
+        mols=[rows.mols[at] for at in first],
+        rows=[rows.rows[at] for at in first],
+        all_rows=[[rows.rows[at] for at in group] for group in groups],
+        y=merged_y,
+        tasks=[column.info for column in targets_read],
+        columns={name: [rows.cells[name][at] for at in first] for name in keep},
+        rejects=rejects,
+        table_rows=count,
+        unlabelled=unlabelled,
+        merged=sum(len(group) - 1 for group in groups),
+        conflicts=conflicts,
+        warnings=warnings,
+    )
+
+
+def _collect(table: Table, wanted: Sequence[str], rejects: Rejects) -> tuple[_Rows, int]:
+    from rdkit import Chem
+
+    rows, count = _Rows(cells={name: [] for name in wanted}), 0
+    for chunk in table.chunks(parse=True):
+        count += len(chunk)
+        rejects.add_chunk(chunk)
+        assert chunk.mols is not None
+        for at in chunk.good:
+            rows.smiles.append(str(chunk.smiles[at]).strip())
+            rows.canonical.append(Chem.MolToSmiles(chunk.mols[at]))
+            rows.mols.append(chunk.mols[at])
+            rows.rows.append(chunk.rows[at])
+            rows.lines.append(chunk.lines[at])
+            rows.files.append(chunk.file)
+            for name in wanted:
+                rows.cells[name].append(chunk.cells[name][at])
+    return rows, count
+
+
+def _groups(canonical: Sequence[str], usable: np.ndarray) -> list[list[int]]:
+    """Positions of the usable rows of each molecule, in order of the first."""
+    groups: dict[str, list[int]] = {}
+    for at in np.flatnonzero(usable):
+        groups.setdefault(canonical[at], []).append(int(at))
+    return list(groups.values())
+
+
+def _merge(y: np.ndarray, groups: list[list[int]], tasks: Sequence[TaskInfo]) -> tuple[np.ndarray, dict[str, int]]:
+    """One row of labels per group, and how many groups disagree for each target."""
+    merged = y[[group[0] for group in groups]]
+    conflicts = {task.name: 0 for task in tasks}
+    for number, group in enumerate(groups):
+        if len(group) == 1:
+            continue
+        for at, task in enumerate(tasks):
+            values = y[group, at]
+            values = values[~np.isnan(values)]
+            if len(values) == 0:
+                continue
+            conflicts[task.name] += bool((values != values[0]).any())
+            merged[number, at] = values.mean() if task.type == "regression" else _majority(values)
+    return merged, conflicts
+
+
+def _majority(values: np.ndarray) -> float:
+    ranked = Counter(values.tolist()).most_common(2)
+    return float("nan") if len(ranked) == 2 and ranked[0][1] == ranked[1][1] else ranked[0][0]
+
+
+def _duplicate_warnings(conflicts: dict[str, int], tasks: Sequence[TaskInfo]) -> list[str]:
+    return [
+        f"{task.name}: {conflicts[task.name]} molecule{'s have' if conflicts[task.name] > 1 else ' has'} rows with "
+        f"different labels; used: {RULES[task.type]}."
+        for task in tasks
+        if conflicts[task.name]
+    ]
+
+
+def require_enough(labelled: Labelled, minimum: int = 10) -> None:
+    """Stops if there are too few labelled molecules for fine-tuning."""
+    if len(labelled) < minimum:
+        raise MesomerError(
+            f"Only {len(labelled)} molecules have a usable label; fine-tuning needs at least {minimum}.",
+            "mesomer check shows which rows are not used and why.",
+        )
+
+
+def few_labels_warning(labelled: Labelled, enough: int = 30) -> str | None:
+    """Advice for tables with few labels: fine-tuning all weights would only learn the noise."""
+    if len(labelled) >= enough:
+        return None
+    return (
+        f"Only {len(labelled)} labelled molecules: --probe (a linear model on frozen embeddings) is the safer choice."
+    )

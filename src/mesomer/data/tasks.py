@@ -1,0 +1,230 @@
+"""From the cells of a label column to its task: regression, binary or multi-class, and the number of each cell.
+
+Inferred by one rule: exactly the numbers 0 and 1, or exactly two words, is binary; other words are classes; anything else
+is regression. Regression on ten or fewer whole numbers is said aloud, since classes are often numbered. Among numbers, a
+text or an infinite value is a bad label of its row; a column with at least as much text as numbers is not numeric.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mesomer.errors import MesomerError, unknown_name
+
+BAD_LABEL = "bad label"
+TASKS = ("regression", "binary", "multiclass")
+MAX_CLASSES = 100
+_FEW_VALUES = 10
+_NEGATIVE_WORDS = {
+    "0", "n", "no", "false", "f", "negative", "neg", "inactive", "nontoxic", "non-toxic", "nonbinder", "non-binder",
+    "impermeable", "insoluble", "low", "fail", "absent", "-", "-1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What one target column is."""
+
+    name: str
+    type: str
+    """`regression`, `binary` or `multiclass`."""
+    classes: list[str] | None = None
+    """The words (or numbers) of the classes in the order of their codes 0, 1, …; of binary tasks the second is positive."""
+    warning: str | None = None
+    """What the user should think about, if anything."""
+
+
+@dataclass
+class TargetColumn:
+    """One target: its task and a number for each cell, NaN where there is no label."""
+
+    info: TaskInfo
+    values: np.ndarray
+    bad: list[int] = field(default_factory=list)
+    """Positions of cells that are no label of this task."""
+
+
+def read_target(name: str, cells: Sequence[Any], rows: Sequence[int], task: str | None = None) -> TargetColumn:
+    """Decides the task of a column (or takes `task`) and converts its cells.
+
+    `rows` are the row numbers of the cells, for messages.
+    """
+    from mesomer.chem.parse import is_missing
+
+    if task is not None and task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    texts = [_text(cell) for cell in cells]
+    labelled = [at for at, text in enumerate(texts) if not is_missing(text)]
+    if not labelled:
+        raise MesomerError(
+            f"The target {name!r} has no label.", "Every one of its cells is empty; name another column."
+        )
+    numbers = {at: number for at in labelled if (number := to_number(texts[at])) is not None}
+    words = [at for at in labelled if at not in numbers]
+    column = _Column(name, texts, labelled, numbers, words, rows)
+    if task == "regression":
+        return column.regression()
+    if task == "binary":
+        return column.classes(binary=True)
+    if task == "multiclass":
+        return column.classes(binary=False)
+    if len(words) == len(labelled):
+        return column.inferred_classes()
+    if not words and set(numbers.values()) == {0.0, 1.0}:
+        return column.classes(binary=True)
+    return column.regression()
+
+
+def to_number(text: str) -> float | None:
+    """The number that a cell holds (infinite ones included), or None for text."""
+    if "_" in text:
+        return None  # Python would read 1_000
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _text(cell: Any) -> str:
+    if cell is None or cell != cell:
+        return ""
+    if isinstance(cell, bool | np.bool_):
+        return str(int(cell))
+    return str(cell).strip()
+
+
+@dataclass
+class _Column:
+    """The cells of one target, taken apart."""
+
+    name: str
+    texts: list[str]
+    labelled: list[int]
+    numbers: dict[int, float]
+    words: list[int]
+    rows: Sequence[int]
+
+    def regression(self) -> TargetColumn:
+        """Numbers; text and infinite values are bad labels."""
+        if len(self.words) >= max(1, len(self.numbers)):
+            raise self._not_numeric()
+        finite = {at: number for at, number in self.numbers.items() if math.isfinite(number)}
+        if not finite:
+            raise MesomerError(f"The target {self.name!r} has no finite label.", "Correct the column or name another.")
+        values = np.full(len(self.texts), np.nan)
+        values[list(finite)] = list(finite.values())
+        bad = [at for at in self.labelled if at not in finite]
+        return TargetColumn(TaskInfo(self.name, "regression", None, self._numeric_warning(finite)), values, bad)
+
+    def _not_numeric(self) -> MesomerError:
+        examples = "; ".join(f"row {self.rows[at]}: {_short(self.texts[at])}" for at in self.words[:3])
+        hint = "Correct these cells, or say --task multiclass if they are names of classes."
+        if all(to_number(self.texts[at].replace(",", ".")) is not None for at in self.words):
+            hint = "Write decimal points instead of decimal commas."
+        elif all(self.texts[at][:1] in "<>~≤≥=" for at in self.words):
+            hint = "Remove or replace censored values such as <0.5."
+        return MesomerError(
+            f"The target {self.name!r} is not numeric: {len(self.words)} of {len(self.labelled)} labels are text "
+            f"({examples}).",
+            hint,
+        )
+
+    def _numeric_warning(self, finite: dict[int, float]) -> str | None:
+        distinct = set(finite.values())
+        if len(distinct) == 1:
+            return f"{self.name}: every label is {next(iter(distinct)):g}; there is nothing to learn."
+        if len(distinct) <= _FEW_VALUES and all(number.is_integer() for number in distinct):
+            return (
+                f"{self.name}: taken as regression, but it has only {len(distinct)} different whole numbers; "
+                "if they are classes, say --task multiclass (or --task binary; --task regression silences this)."
+            )
+        return None
+
+    def inferred_classes(self) -> TargetColumn:
+        """Words only: two are binary, more are classes, and too many are no classes."""
+        different = len({self.texts[at] for at in self.words})
+        if different > MAX_CLASSES or (different > 20 and different * 2 > len(self.words)):
+            raise self._not_numeric()
+        return self.classes(binary=different == 2)
+
+    def classes(self, binary: bool) -> TargetColumn:
+        """Every distinct value is a class; infinite numbers are bad labels."""
+        bad = [at for at, number in self.numbers.items() if not math.isfinite(number)]
+        good = [at for at in self.labelled if at not in set(bad)]
+        names = self._class_names(good)
+        different = sorted(set(names.values()), key=_class_order)
+        if not different:
+            raise MesomerError(f"The target {self.name!r} has no finite label.", "Correct the column or name another.")
+        listed = ", ".join(_short(name) for name in different[:5]) + (", …" if len(different) > 5 else "")
+        if binary and len(different) > 2:
+            raise MesomerError(
+                f"The target {self.name!r} is not binary: it has {len(different)} classes ({listed}).",
+                "Say --task multiclass, or --task regression for numbers.",
+            )
+        if len(different) > MAX_CLASSES:
+            raise MesomerError(
+                f"The target {self.name!r} has {len(different)} different values ({listed}), too many for classes.",
+                "Say --task regression for numbers.",
+            )
+        warning = None
+        if len(different) == 1:
+            warning = f"{self.name}: every label is {different[0]}; there is nothing to learn."
+        codes = {name: code for code, name in enumerate(different)}
+        if binary and len(different) == 1:
+            codes, different = self._only_class(different[0])
+        values = np.full(len(self.texts), np.nan)
+        for at, name in names.items():
+            values[at] = codes[name]
+        kind = "binary" if binary else "multiclass"
+        return TargetColumn(TaskInfo(self.name, kind, different, warning), values, bad)
+
+    def _class_names(self, positions: Sequence[int]) -> dict[int, str]:
+        """Equal numbers are one class however they are written (1, 1.0)."""
+        if self.words:
+            return {at: self.texts[at] for at in positions}
+        return {at: f"{self.numbers[at]:.17g}" for at in positions}
+
+    @staticmethod
+    def _only_class(name: str) -> tuple[dict[str, int], list[str]]:
+        """A binary target of which only one class occurs keeps the meaning of 0 and 1."""
+        if name.lower() in _NEGATIVE_WORDS:
+            return {name: 0}, [name, "1" if name == "0" else f"not {name}"]
+        return {name: 1}, ["0" if name == "1" else f"not {name}", name]
+
+
+def _class_order(name: str) -> tuple[int, float, str]:
+    """Numbers by value; words that mean no first (so that the positive class comes second), then by alphabet."""
+    number = to_number(name)
+    if number is not None:
+        return (0, number, "")
+    return (1, 0.0 if name.lower() in _NEGATIVE_WORDS else 1.0, name)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def balance_warning(column: TargetColumn) -> str | None:
+    """A sentence on classes that are rare, or on a number that nearly all rows share."""
+    present = column.values[~np.isnan(column.values)]
+    counts = Counter(present.tolist())
+    if len(present) == 0 or len(counts) < 2:
+        return None
+    name = column.info.name
+    if column.info.classes is None:
+        value, count = counts.most_common(1)[0]
+        if count > 0.8 * len(present):
+            return f"{name}: {count / len(present):.0%} of the labels are {value:g}; nearly constant."
+        return None
+    rarest = min(counts, key=lambda code: counts[code])
+    share = counts[rarest] / len(present)
+    if counts[rarest] < 10 or share < 0.05:
+        word = column.info.classes[int(rarest)]
+        return f"{name}: class {word} has only {counts[rarest]} of {len(present)} labels ({share:.1%})."
+    return None
