@@ -2,8 +2,8 @@
 
 Rows that are no molecule or have a bad label in any target are rejected with the reason; rows without any label are
 counted and left out. Rows of the same molecule (equal canonical SMILES) are merged, so that no split can put one copy
-into training and another into test: regression takes the mean of their labels, classes the majority; a tie has no label.
-The small functions at the end say when there are too few labels to go on.
+into training and another into test: regression takes the mean of their labels, classes the majority, and a tie leaves
+the molecule without that label. The small functions at the end say when there are too few labels to go on.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def read_labels(
     first = [group[0] for group in groups]
     if not first:
         raise MesomerError(
-            f"No row of {table.name} has both a readable molecule and a usable label.", "Run mesomer check."
+            f"No row of {table.name} has both a readable molecule and a usable label.", "Run mesomer check on it."
         )
     warnings = [column.info.warning for column in targets_read if column.info.warning]
     warnings += [text for column in targets_read if (text := balance_warning(column))]
@@ -151,9 +151,11 @@ def _collect(table: Table, wanted: Sequence[str], rejects: Rejects) -> tuple[_Ro
         rejects.add_chunk(chunk)
         assert chunk.mols is not None
         for at in chunk.good:
+            mol = chunk.mols[at]
+            assert mol is not None
             rows.smiles.append(str(chunk.smiles[at]).strip())
-            rows.canonical.append(Chem.MolToSmiles(chunk.mols[at]))
-            rows.mols.append(chunk.mols[at])
+            rows.canonical.append(Chem.MolToSmiles(mol))
+            rows.mols.append(mol)
             rows.rows.append(chunk.rows[at])
             rows.lines.append(chunk.lines[at])
             rows.files.append(chunk.file)
@@ -165,8 +167,8 @@ def _collect(table: Table, wanted: Sequence[str], rejects: Rejects) -> tuple[_Ro
 def _groups(canonical: Sequence[str], usable: np.ndarray) -> list[list[int]]:
     """Positions of the usable rows of each molecule, in order of the first."""
     groups: dict[str, list[int]] = {}
-    for at in np.flatnonzero(usable):
-        groups.setdefault(canonical[at], []).append(int(at))
+    for at in np.flatnonzero(usable).tolist():
+        groups.setdefault(canonical[at], []).append(at)
     return list(groups.values())
 
 

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from mesomer.data.outputs import csv_line
 from mesomer.data.tables import Chunk
-from mesomer.data.writers import csv_line
 from mesomer.files import atomic_write, writing
 
 _LONGEST_SMILES = 10_000

@@ -1,8 +1,9 @@
 """From the cells of a label column to its task: regression, binary or multi-class, and the number of each cell.
 
-Inferred by one rule: exactly the numbers 0 and 1, or exactly two words, is binary; other words are classes; anything else
-is regression. Regression on ten or fewer whole numbers is said aloud, since classes are often numbered. Among numbers, a
-text or an infinite value is a bad label of its row; a column with at least as much text as numbers is not numeric.
+Inferred by one rule: exactly the numbers 0 and 1, or exactly two words, is binary; other words are classes; anything
+else is regression. Regression on ten or fewer whole numbers is said aloud, since classes are often numbered. Among
+numbers, a text or an infinite value is a bad label of its row; with at least as much text as numbers, the column is
+not numeric and an error.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class TaskInfo:
     type: str
     """`regression`, `binary` or `multiclass`."""
     classes: list[str] | None = None
-    """The words (or numbers) of the classes in the order of their codes 0, 1, …; of binary tasks the second is positive."""
+    """The words (or numbers) of the classes in the order of their codes 0, 1, …; the second of two is the positive."""
     warning: str | None = None
     """What the user should think about, if anything."""
 

@@ -24,7 +24,8 @@ _PROPERTY = re.compile(r">[^<]*<([^>]*)>")
 def records(file: TextFile) -> Iterator[tuple[int, str]]:
     """First line and text of each record, without the closing `$$$$`; what follows the last one counts if not blank."""
     with file.open() as lines:
-        start, held, size = 1, [], 0
+        held: list[str] = []
+        start, size = 1, 0
         while (text := lines.next()) is not None:
             if text.startswith("$$$$"):
                 yield start, "".join(held)
@@ -77,9 +78,9 @@ class Sdf(Reader):
                 properties.update(dict.fromkeys(take_apart(record)[2]))
         self.rows = count
         self.properties = list(properties)
-        self.smiles_column = _free("smiles", properties)
+        self.structure_column = self.smiles_column = _free("smiles", properties)
         self.name_column = _free("name", properties)
-        self.columns = (self.smiles_column, self.name_column, *self.properties)
+        self.columns = (self.structure_column, self.name_column, *self.properties)
 
     def blocks(self, rows: int) -> Iterator[Block]:
         """See `Reader`."""
@@ -91,7 +92,7 @@ class Sdf(Reader):
             mol = _mol(mol_block)
             block.lines.append(start)
             block.reasons.append(None if mol is not None else "cannot parse")
-            block.cells[self.smiles_column].append(None if mol is None else Chem.MolToSmiles(mol))
+            block.cells[self.structure_column].append(None if mol is None else Chem.MolToSmiles(mol))
             block.cells[self.name_column].append(title)
             for name in self.properties:
                 block.cells[name].append(properties.get(name))
