@@ -8,7 +8,7 @@ joined with the raw features, both transferred.
 
 `published` (imported models): the quirks of the published code, together. The padding row takes part in every sum; chirality is the tag as
 spelt; unknown values share the last listed slot. The encoder is one of two functions (`stage`): in pre-training positions are added after the
-projection and the projected input is joined at the output; in fine-tuning there are no positions, the raw features are joined, and the
+projection and their sum is joined at the output; in fine-tuning there are no positions, the raw features are joined, and the
 output networks are new (batmannet.md 0, 3, 6.3). `batchwise` also restores what lets batch mates in: the table width of the whole batch,
 and positions that run on through the batch.
 
@@ -31,9 +31,10 @@ from mesomer.errors import MesomerError
 
 
 class Branch(NamedTuple):
-    """What one branch saw and made: projected input, block states, all [R, H]."""
+    """What one branch made of its rows, all [R, H]: projection, the same with its positional code, block input, block outputs."""
 
     projected: Tensor
+    placed: Tensor
     entered: Tensor
     states: list[Tensor]
 
@@ -159,11 +160,12 @@ class BatmanNet(Encoder):
 
     def _branch(self, blocks: nn.ModuleList, features: Tensor, rows: NodeRows | EdgeRows, padding: int, position: Tensor | None) -> Branch:
         projected = blocks[0].project(_below(features, padding))
-        entered = blocks[0].enter(projected if position is None else projected + _below(self.positional_code(position), padding))
+        placed = projected if position is None else projected + _below(self.positional_code(position), padding)
+        entered = blocks[0].enter(placed)
         states = [entered]
         for block in blocks:
             states.append(block(states[-1], rows))
-        return Branch(projected, entered, states[1:])
+        return Branch(projected, placed, entered, states[1:])
 
     def views(
         self, node: Branch, edge: Branch, rows: Rows, features: Features,
@@ -172,7 +174,7 @@ class BatmanNet(Encoder):
         """The output networks, padding rows included (batmannet.md 3.3, grover.md 3.4)."""
         atoms, bonds = node.states[-1], edge.states[-1]
         if self.positional:
-            raw_atoms, raw_bonds = node.projected, edge.projected
+            raw_atoms, raw_bonds = node.placed, edge.placed
         else:
             raw_atoms = _below(features.atoms if visible_atoms is None else features.atoms[visible_atoms], rows.padding)
             raw_bonds = _below(features.bonds if visible_bonds is None else features.bonds[visible_bonds], rows.padding)

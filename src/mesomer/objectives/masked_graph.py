@@ -146,8 +146,8 @@ class MaskedGraph(Objective):
             figures[term] = TermFigures(loss.sum(), (guess == target).sum(), draw.counts[term], classes)
         return figures
 
-    def reconstruct(self, batch: GraphBatch, draw: MaskDraw) -> tuple[Decoded, Decoded]:
-        """Encoder on the visible rows, decoder on all of them."""
+    def reconstruct(self, batch: GraphBatch, draw: MaskDraw, every_row: bool = False) -> tuple[Decoded, Decoded]:
+        """Encoder on the visible rows, decoder on all of them; logits of the hidden rows, or of every row with padding rows first."""
         encoder, features = self.encoder, self.encoder.features(batch)
         seen_atoms, seen_bonds = ~draw.atoms, ~draw.bonds
         visible, every = encoder.rows(batch, seen_atoms, seen_bonds), encoder.rows(batch)
@@ -156,10 +156,11 @@ class MaskedGraph(Objective):
         positions = encoder.positions(batch) if encoder.positional else (None, None)
         node = self._enter(views["atom_from_atom"], draw.atoms, every, positions[0], self.node_decoder)
         edge = self._enter(views["bond_from_bond"], draw.bonds, every, positions[1], self.edge_decoder)
-        return (
-            self.node_decoder(node, every.node, draw.atoms.nonzero().flatten() + every.padding),
-            self.edge_decoder(edge, every.edge, draw.bonds.nonzero().flatten() + every.padding),
-        )
+        wanted = [
+            torch.arange(len(entered), device=entered.device) if every_row else hidden.nonzero().flatten() + every.padding
+            for entered, hidden in ((node, draw.atoms), (edge, draw.bonds))
+        ]
+        return self.node_decoder(node, every.node, wanted[0]), self.edge_decoder(edge, every.edge, wanted[1])
 
     def _enter(self, encoded: Tensor, hidden: Tensor, rows: Rows, position: Tensor | None, decoder: Decoder) -> Tensor:
         """Decoder input: encoded rows where visible, the token or nothing where hidden, plus the positional code."""
