@@ -9,20 +9,21 @@ the molecule without that label. The small functions at the end say when there a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mesomer.data.rejects import Rejects
-from mesomer.data.tables import Table
+from mesomer.data.tables import Chunk, Table
 from mesomer.data.tasks import BAD_LABEL, TaskInfo, balance_warning, read_target
 from mesomer.errors import MesomerError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
+MINIMUM = 10
 RULES = {
     "regression": "their mean",
     "binary": "the majority, none for a tie",
@@ -81,6 +82,7 @@ def read_labels(
     task: str | None = None,
     keep: Sequence[str] = (),
     rejects: Rejects | None = None,
+    watch: Callable[[Chunk], None] | None = None,
 ) -> Labelled:
     """Reads the labelled molecules of a table.
 
@@ -90,21 +92,25 @@ def read_labels(
         task: `regression`, `binary` or `multiclass` for all targets; inferred for each if not given.
         keep: Further columns wanted, such as one that holds the split.
         rejects: Where bad rows go; kept in memory if not given.
+        watch: Called with every parsed chunk, for those who want to see more of it in the same pass.
     """
     if not targets:
         raise MesomerError("No target column is named.", f"Its columns are {', '.join(table.columns)}: give --targets.")
+    targets, keep = table.named_columns(targets), table.named_columns(keep)
     repeated = [name for name, count in Counter(targets).items() if count > 1]
     if repeated:
         raise MesomerError(f"The target {repeated[0]!r} is named twice.", "Name each target once.")
     if table.smiles_column in targets:
         raise MesomerError(f"The target {table.smiles_column!r} is the SMILES column.", "Name a column of labels.")
-    table.require_columns([*targets, *keep])
     rejects = Rejects(several_files=len(table.files) > 1) if rejects is None else rejects
-    rows, count = _collect(table, [*targets, *keep], rejects)
+    unread = Rejects()
+    rows, count = _collect(table, [*targets, *keep], unread, watch)
     targets_read = [read_target(name, rows.cells[name], rows.rows, task) for name in targets]
     bad = sorted({at for column in targets_read for at in column.bad})
     for at in bad:
-        rejects.add(rows.rows[at], rows.lines[at], rows.smiles[at], BAD_LABEL, rows.files[at])
+        unread.add(rows.rows[at], rows.lines[at], rows.smiles[at], BAD_LABEL, rows.files[at])
+    for reject in sorted(unread.items, key=lambda item: item.row):
+        rejects.add(*reject)
     y = np.stack([column.values for column in targets_read], axis=1)
     usable = ~np.isnan(y).all(axis=1)
     usable[bad] = False
@@ -142,13 +148,17 @@ def read_labels(
     )
 
 
-def _collect(table: Table, wanted: Sequence[str], rejects: Rejects) -> tuple[_Rows, int]:
+def _collect(
+    table: Table, wanted: Sequence[str], rejects: Rejects, watch: Callable[[Chunk], None] | None
+) -> tuple[_Rows, int]:
     from rdkit import Chem
 
     rows, count = _Rows(cells={name: [] for name in wanted}), 0
     for chunk in table.chunks(parse=True):
         count += len(chunk)
         rejects.add_chunk(chunk)
+        if watch is not None:
+            watch(chunk)
         assert chunk.mols is not None
         for at in chunk.good:
             mol = chunk.mols[at]
@@ -203,7 +213,7 @@ def _duplicate_warnings(conflicts: dict[str, int], tasks: Sequence[TaskInfo]) ->
     ]
 
 
-def require_enough(labelled: Labelled, minimum: int = 10) -> None:
+def require_enough(labelled: Labelled, minimum: int = MINIMUM) -> None:
     """Stops if there are too few labelled molecules for fine-tuning."""
     if len(labelled) < minimum:
         raise MesomerError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mesomer.data.readers import is_absent
 from mesomer.data.tables import Chunk
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def csv_line(cells: Iterable[Any], separator: str = ",") -> str:
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    if value is None or value != value:
+    if is_absent(value):
         return ""
     if isinstance(value, float):
         return repr(value)
@@ -189,7 +190,7 @@ class Parquet(Format):
             elif self._typed:
                 arrays.append(pa.array(chunk.cells[name], self._schema.field(at).type))
             else:
-                texts = [None if cell is None or cell != cell else _text(cell) for cell in chunk.cells[name]]
+                texts = [None if is_absent(cell) else _text(cell) for cell in chunk.cells[name]]
                 arrays.append(pa.array(texts, pa.string()))
         arrays += [_arrow_array(result, results[result.name]) for result in self.results]
         self._held.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))

@@ -81,7 +81,7 @@ class Rejects:
         if not self.items:
             return
         with Rejects(path, self.several_files, keep=0) as file:
-            for item in self.items:
+            for item in sorted(self.items, key=lambda item: item.row):
                 file.add(*item)
 
     def __enter__(self) -> Rejects:

@@ -60,6 +60,31 @@ def missing_column(name: str, wanted: str, columns: Sequence[str], option: str =
     return MesomerError(f"{name} has no column {wanted!r}; its columns are {listed(columns)}.", hint)
 
 
+def named_columns(name: str, wanted: Sequence[str], columns: Sequence[str], option: str = "") -> list[str]:
+    """The columns that `wanted` names, in that order; an error for one that is not there.
+
+    A list written with commas on the command line cuts names that hold commas; their pieces are joined again.
+    """
+    plain = {_without_blanks(column): column for column in columns}
+    found: list[str] = []
+    at = 0
+    while at < len(wanted):
+        if wanted[at] in columns:
+            found.append(wanted[at])
+            at += 1
+            continue
+        ends = [end for end in range(at + 1, len(wanted) + 1) if _without_blanks(",".join(wanted[at:end])) in plain]
+        if not ends:
+            raise missing_column(name, wanted[at], columns, option)
+        found.append(plain[_without_blanks(",".join(wanted[at : ends[-1]]))])
+        at = ends[-1]
+    return found
+
+
+def _without_blanks(name: str) -> str:
+    return ",".join(piece.strip() for piece in name.split(","))
+
+
 def listed(columns: Sequence[str]) -> str:
     """Column names for a sentence."""
     more = f", … ({len(columns)} in all)" if len(columns) > _SHOWN else ""

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesomer.data.readers import READERS, Block, Reader, format_suffix
+from mesomer.data.readers import READERS, Block, Reader, format_suffix, is_absent
 from mesomer.data.readers.frames import Frame, Molecules
 from mesomer.data.readers.text import reading
-from mesomer.data.roles import find_smiles_column, listed, missing_column
+from mesomer.data.roles import find_smiles_column, listed, named_columns
 from mesomer.errors import MesomerError
 
 if TYPE_CHECKING:
@@ -129,11 +129,9 @@ class Table:
         parts = [reader.estimated_rows() for reader in self._readers]
         return None if None in parts else sum(part for part in parts if part is not None)
 
-    def require_columns(self, names: Sequence[str], option: str = "") -> None:
-        """Stops with a list of the columns if one of `names` is not there."""
-        for name in names:
-            if name not in self.columns:
-                raise missing_column(self.name, name, self.columns, option)
+    def named_columns(self, names: Sequence[str], option: str = "") -> list[str]:
+        """The columns that `names` names (see `roles.named_columns`); stops with a list if one is not there."""
+        return named_columns(self.name, names, self.columns, option)
 
     def __iter__(self) -> Iterator[Chunk]:
         return self.chunks()
@@ -161,7 +159,7 @@ class Table:
         counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         return MesomerError(
             f"No row of {self.name} is a readable molecule ({counted}).",
-            f"Is {self.smiles_column!r} the SMILES column? --smiles_column names another.",
+            self._readers[0].unreadable_hint,
         )
 
     def _chunk(self, reader: Reader, block: Block, rows_before: int) -> Chunk:
@@ -237,8 +235,6 @@ def _file_reader(path: Path) -> Reader:
 
 def _text(value: Any) -> str | None:
     """A SMILES cell as text; None where the source has no value (None, NaN, NA)."""
-    if value is None or isinstance(value, str):
-        return value
-    if value != value or type(value).__name__ in ("NAType", "NaTType"):  # NaN differs from itself
-        return None
+    if is_absent(value) or isinstance(value, str):
+        return value if isinstance(value, str) else None
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mesomer.data.readers import cell_text
 from mesomer.errors import MesomerError, unknown_name
 
 BAD_LABEL = "bad label"
@@ -70,7 +71,7 @@ def read_target(name: str, cells: Sequence[Any], rows: Sequence[int], task: str 
     words = [at for at in labelled if at not in numbers]
     column = _Column(name, texts, labelled, numbers, words, rows)
     if task == "regression":
-        return column.regression()
+        return column.regression(asked=True)
     if task == "binary":
         return column.classes(binary=True)
     if task == "multiclass":
@@ -93,11 +94,7 @@ def to_number(text: str) -> float | None:
 
 
 def _text(cell: Any) -> str:
-    if cell is None or cell != cell:
-        return ""
-    if isinstance(cell, bool | np.bool_):
-        return str(int(cell))
-    return str(cell).strip()
+    return str(int(cell)) if isinstance(cell, bool | np.bool_) else cell_text(cell)
 
 
 @dataclass
@@ -111,7 +108,7 @@ class _Column:
     words: list[int]
     rows: Sequence[int]
 
-    def regression(self) -> TargetColumn:
+    def regression(self, asked: bool = False) -> TargetColumn:
         """Numbers; text and infinite values are bad labels."""
         if len(self.words) >= max(1, len(self.numbers)):
             raise self._not_numeric()
@@ -121,7 +118,7 @@ class _Column:
         values = np.full(len(self.texts), np.nan)
         values[list(finite)] = list(finite.values())
         bad = [at for at in self.labelled if at not in finite]
-        return TargetColumn(TaskInfo(self.name, "regression", None, self._numeric_warning(finite)), values, bad)
+        return TargetColumn(TaskInfo(self.name, "regression", None, self._numeric_warning(finite, asked)), values, bad)
 
     def _not_numeric(self) -> MesomerError:
         examples = "; ".join(f"row {self.rows[at]}: {_short(self.texts[at])}" for at in self.words[:3])
@@ -136,14 +133,14 @@ class _Column:
             hint,
         )
 
-    def _numeric_warning(self, finite: dict[int, float]) -> str | None:
+    def _numeric_warning(self, finite: dict[int, float], asked: bool) -> str | None:
         distinct = set(finite.values())
         if len(distinct) == 1:
             return f"{self.name}: every label is {next(iter(distinct)):g}; there is nothing to learn."
-        if len(distinct) <= _FEW_VALUES and all(number.is_integer() for number in distinct):
+        if not asked and len(distinct) <= _FEW_VALUES and all(number.is_integer() for number in distinct):
             return (
                 f"{self.name}: taken as regression, but it has only {len(distinct)} different whole numbers; "
-                "if they are classes, say --task multiclass (or --task binary; --task regression silences this)."
+                "if they are classes, say --task binary or --task multiclass, else --task regression."
             )
         return None
 

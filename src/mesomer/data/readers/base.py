@@ -49,6 +49,9 @@ class Reader(ABC):
     schema: pa.Schema | None = None
     """Arrow types of the columns, where the source has them."""
 
+    unreadable_hint = "Does another column hold the SMILES? --smiles_column names it."
+    """Advice where no row is a readable molecule."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.notes: list[str] = []
@@ -65,6 +68,18 @@ class Reader(ABC):
         """Keeps something that the user should hear once."""
         if text not in self.notes:
             self.notes.append(text)
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a cell of a typed source holds no value: None, NaN, pandas' NA and NaT."""
+    if value is None or isinstance(value, str):
+        return value is None
+    return (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
+
+
+def cell_text(value: Any) -> str:
+    """A cell as text, without surrounding white space; empty where there is no value."""
+    return "" if is_absent(value) else str(value).strip()
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mesomer.data.readers.base import Block, Reader
+from mesomer.data.readers.base import Block, Reader, is_absent
 from mesomer.errors import MesomerError
 
 
@@ -35,7 +35,11 @@ class Frame(Reader):
     def _cells(self, start: int, count: int) -> dict[str, list[Any]]:
         if self.kind == "pandas":
             part = self.frame.iloc[start : start + count]
-            return {name: part.iloc[:, at].tolist() for at, name in enumerate(self.columns)}
+            parts = [part.iloc[:, at].tolist() for at in range(len(self.columns))]
+            return {
+                name: [None if is_absent(cell) else cell for cell in cells]
+                for name, cells in zip(self.columns, parts, strict=True)
+            }
         part = self.frame.slice(start, count)
         if self.kind == "polars":
             return {name: part.to_series(at).to_list() for at, name in enumerate(self.columns)}

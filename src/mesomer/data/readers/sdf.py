@@ -66,6 +66,8 @@ def take_apart(record: str) -> tuple[str, str, dict[str, str]]:
 class Sdf(Reader):
     """A structure file."""
 
+    unreadable_hint = "Is this an SDF or MOL file (V2000 or V3000)?"
+
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.file = TextFile(path)

@@ -33,6 +33,8 @@ def split_line(text: str, columns: int) -> list[str]:
 class Smi(Reader):
     """A list of SMILES with names."""
 
+    unreadable_hint = "Each line must be a SMILES, then white space and a name; is this a CSV file?"
+
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.file = TextFile(path)
