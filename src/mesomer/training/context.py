@@ -1,0 +1,159 @@
+"""Where a training runs: device, precision and the processes that share the work.
+
+Processes are started from outside, by `torchrun` or `srun`; without either there is one. `precision` "auto" is bfloat16
+where the device computes in it (GPUs since Ampere, CPUs with AVX512-BF16 or AMX), else float32. Parameters and
+optimiser stay in float32; `autocast` casts inside the forward pass only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mesomer.errors import MesomerError, unknown_name
+
+T = TypeVar("T")
+PRECISIONS = ("auto", "32", "bf16")
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+
+
+class Context:
+    """Device, precision and ranks of one training; make it by `Context.start` and use it as a context manager."""
+
+    def __init__(self, fabric: Any, precision: str) -> None:
+        self.fabric = fabric
+        self.device: torch.device = fabric.device
+        self.rank: int = fabric.global_rank
+        self.world: int = fabric.world_size
+        self.precision = precision
+
+    @classmethod
+    def start(cls, accelerator: str = "auto", precision: str = "auto") -> Context:
+        """Joins the processes that torchrun or srun started, or works alone."""
+        if accelerator not in ACCELERATORS:
+            raise unknown_name("accelerator", accelerator, ACCELERATORS)
+        if precision not in PRECISIONS:
+            raise unknown_name("precision", precision, PRECISIONS)
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
+
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+        environment, devices, nodes = _processes()
+        alone = devices * nodes == 1
+        # a head that a batch does not touch has no gradient: DDP waits for it forever unless it looks for such
+        strategy = "auto" if alone else DDPStrategy(find_unused_parameters=True)
+        try:
+            fabric = Fabric(
+                accelerator=accelerator,
+                devices=devices,
+                num_nodes=nodes,
+                strategy=strategy,
+                precision="32-true",
+                plugins=[environment],
+            )
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise MesomerError(
+                f"The accelerator {accelerator!r} cannot be used here: {reason}", "Try --accelerator cpu."
+            ) from error
+        fabric.launch()
+        return cls(fabric, _resolve_precision(precision, fabric.device))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of every forward pass."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Sums a tensor on this device over all ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def sums(self, values: Mapping[str, float | Tensor]) -> dict[str, float]:
+        """Sums named numbers over all ranks; every rank gives the same names in the same order."""
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        if not values:
+            return {}
+        row = torch.stack([torch.as_tensor(value, device=self.device).to(dtype) for value in values.values()])
+        return dict(zip(values, self.add_up(row).tolist(), strict=True))
+
+    def first(self, work: Callable[[], T]) -> T:
+        """Does `work` on rank 0 alone and gives its result to all; its user's error is raised on every rank."""
+        if self.world == 1:
+            return work()
+        outcome: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                outcome[0] = work()
+            except MesomerError as error:
+                outcome[1] = (error.message, error.hint)
+        dist.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise MesomerError(*outcome[1])
+        return outcome[0]
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every rank, by rank."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found
+
+    def close(self) -> None:
+        """Leaves the group of processes."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _processes() -> tuple[Any, int, int]:
+    """The launcher's environment, processes on this node, and nodes."""
+    from lightning_fabric.plugins.environments import (
+        LightningEnvironment,
+        SLURMEnvironment,
+        TorchElasticEnvironment,
+    )
+
+    if TorchElasticEnvironment.detect():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return TorchElasticEnvironment(), local, int(os.environ["WORLD_SIZE"]) // local
+    # set inside `srun` only: a batch script that starts one process alone has several SLURM_NTASKS, too
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks > 1:
+        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+        return SLURMEnvironment(auto_requeue=False), tasks // nodes, nodes
+    return LightningEnvironment(), 1, 1
+
+
+def _resolve_precision(wanted: str, device: torch.device) -> str:
+    if wanted != "auto":
+        return wanted
+    return "bf16" if has_bf16(device) else "32"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies matrices in bfloat16 itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+    return False

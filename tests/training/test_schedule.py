@@ -1,0 +1,65 @@
+"""The learning rate against the published formula."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesomer.errors import MesomerError
+from mesomer.training.schedule import SHAPES, Schedule, warmup_steps
+
+
+def schedule(**changes) -> Schedule:
+    values = {
+        "shape": "exponential",
+        "init_lr": 1e-4,
+        "max_lr": 1e-3,
+        "final_lr": 1e-4,
+        "warmup_steps": 20,
+        "total_steps": 100,
+    }
+    return Schedule(**{**values, **changes})
+
+
+def test_published_formula() -> None:
+    s = schedule()
+    for step in range(130):
+        if step <= 20:
+            wanted = 1e-4 + step * (1e-3 - 1e-4) / 20
+        elif step <= 100:
+            wanted = 1e-3 * (1e-4 / 1e-3) ** ((step - 20) / 80)
+        else:
+            wanted = 1e-4
+        assert math.isclose(s.rate(step), wanted, rel_tol=1e-12)
+
+
+@given(
+    shape=st.sampled_from(SHAPES),
+    rates=st.tuples(*[st.floats(1e-8, 1.0)] * 3),
+    warm=st.integers(0, 50),
+    more=st.integers(1, 200),
+    step=st.integers(0, 400),
+)
+def test_rate_stays_between_its_ends(shape: str, rates: tuple, warm: int, more: int, step: int) -> None:
+    init, top, final = rates
+    s = schedule(shape=shape, init_lr=init, max_lr=top, final_lr=final, warmup_steps=warm, total_steps=warm + more)
+    assert min(rates) * (1 - 1e-9) <= s.rate(step) <= max(rates) * (1 + 1e-9)
+    if shape != "constant":
+        assert math.isclose(s.rate(warm + more), final)
+    if warm:
+        assert math.isclose(s.rate(0), init) and math.isclose(s.rate(warm), top)
+
+
+def test_warm_up_longer_than_the_run_is_cut_to_half() -> None:
+    assert warmup_steps(2.0, 100, 1000) == 200
+    assert warmup_steps(2.0, 100, 150) == 75
+    assert warmup_steps(0.0, 100, 1) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"shape": "expo"}, {"max_lr": -1.0}, {"final_lr": 0.0}, {"init_lr": float("inf")}])
+def test_wrong_settings(wrong: dict) -> None:
+    with pytest.raises(MesomerError):
+        schedule(**wrong)
