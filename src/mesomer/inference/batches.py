@@ -1,0 +1,87 @@
+"""Running a model over many molecules: batches of like sizes up to an atom budget, results back in the given order.
+
+Molecules are sorted by size, so that a batch is full whatever the order of the input; which molecules share a batch
+does not change their results. When a GPU's memory does not suffice, the budget is halved once, aloud.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mesomer.chem.graph import GraphBatch, MolGraph, collate
+from mesomer.errors import MesomerError, unknown_name
+
+ATOMS_PER_BATCH = {"cpu": 4096, "cuda": 65536}
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+
+
+def choose_device(accelerator: str = "auto") -> torch.device:
+    """The device that a name means; "auto" takes a GPU where there is one."""
+    if accelerator not in ACCELERATORS:
+        raise unknown_name("accelerator", accelerator, ACCELERATORS)
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = "cuda" if accelerator == "gpu" else accelerator
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[name]
+    if not there:
+        raise MesomerError(f"The accelerator {accelerator!r} is not available here.", "Try --accelerator cpu.")
+    return torch.device(name)
+
+
+def size_batches(sizes: NDArray[np.integer], atoms_per_batch: int) -> Iterator[NDArray[np.int64]]:
+    """Positions in batches of at most `atoms_per_batch` atoms (a larger molecule alone), smaller molecules first."""
+    order = np.argsort(sizes, kind="stable")
+    start, atoms = 0, 0
+    for place, size in enumerate(sizes[order]):
+        if place > start and atoms + size > atoms_per_batch:
+            yield order[start:place]
+            start, atoms = place, 0
+        atoms += int(size)
+    if start < len(order):
+        yield order[start:]
+
+
+class Runner:
+    """Runs a function of a batch over graphs, on one device."""
+
+    def __init__(self, device: torch.device, atoms_per_batch: int | None = None) -> None:
+        self.device = device
+        self.atoms_per_batch = atoms_per_batch or ATOMS_PER_BATCH.get(device.type, 4096)
+        self.halved = False
+
+    def run(
+        self,
+        graphs: Sequence[MolGraph],
+        function: Callable[[GraphBatch, NDArray[np.int64]], Any],
+    ) -> Iterator[tuple[NDArray[np.int64], Any]]:
+        """(positions, function(batch, positions)) for every batch; the positions of all batches are all graphs once."""
+        sizes = np.array([len(graph.atoms) for graph in graphs], dtype=np.int64)
+        waiting = list(size_batches(sizes, self.atoms_per_batch))[::-1]
+        while waiting:
+            positions = waiting.pop()
+            batch = collate([graphs[at] for at in positions])
+            try:
+                found = function(batch.to(self.device), positions)
+            except torch.OutOfMemoryError as error:
+                self._halve(error)
+                rest = np.concatenate([positions, *waiting[::-1]])
+                waiting = [rest[part] for part in size_batches(sizes[rest], self.atoms_per_batch)][::-1]
+                continue
+            yield positions, found
+
+    def _halve(self, error: Exception) -> None:
+        if self.halved:
+            raise MesomerError(
+                f"The memory of {self.device} does not suffice for {self.atoms_per_batch:,} atoms at a time.",
+                "Give a smaller --atoms_per_batch, or --accelerator cpu.",
+            ) from error
+        self.halved = True
+        self.atoms_per_batch //= 2
+        torch.cuda.empty_cache()
+        print(f"Out of memory: going on with {self.atoms_per_batch:,} atoms at a time.", file=sys.stderr, flush=True)

@@ -1,0 +1,123 @@
+"""Rows of a table to graphs (and fingerprints, descriptors), chunk by chunk, in order, here or in worker processes.
+
+Every row keeps its place: one that is no molecule has no graph and a reason. Memory does not grow with the table: with
+workers, at most two chunks for each of them are under way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesomer.chem.graph import MolGraph
+from mesomer.data.tables import Chunk, Table
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+
+class Wanted(NamedTuple):
+    """What a model needs of a molecule besides its graph."""
+
+    fingerprints: bool = False
+    descriptors: bool = False
+
+
+class Rows(NamedTuple):
+    """The molecules of consecutive rows; None (or NaN, or zeros) where a row is no molecule."""
+
+    graphs: list[MolGraph | None]
+    reasons: list[str | None]
+    fingerprints: NDArray[np.uint8] | None = None  # [rows, bytes], packed ECFP4 bits
+    descriptors: NDArray[np.float32] | None = None  # [rows, 200]
+
+
+class _Task(NamedTuple):
+    number: int
+    smiles: list[str | None]
+    reasons: list[str | None]
+    max_atoms: int
+    wanted: Wanted
+
+
+def rows_of_mols(mols: Sequence[Mol | None], reasons: list[str | None], wanted: Wanted) -> Rows:
+    """Graphs (and what else is wanted) of parsed molecules."""
+    from mesomer.chem.featurize import featurize
+
+    graphs = [None if mol is None else featurize(mol) for mol in mols]
+    good = [at for at, mol in enumerate(mols) if mol is not None]
+    present = [mols[at] for at in good]
+    fingerprints = descriptors = None
+    if wanted.fingerprints:
+        fingerprints = np.zeros((len(mols), 256), np.uint8)
+        if good:
+            fingerprints[good] = fingerprint_bits(present)
+    if wanted.descriptors:
+        from mesomer.chem.descriptors import descriptors_200
+
+        descriptors = np.full((len(mols), 200), np.nan, np.float32)
+        if good:
+            descriptors[good] = descriptors_200(present)
+    return Rows(graphs, reasons, fingerprints, descriptors)
+
+
+def fingerprint_bits(mols: Sequence[Any]) -> NDArray[np.uint8]:
+    """Packed ECFP4 bits [molecules, 256] for similarities."""
+    from mesomer.chem.descriptors import ecfp_bits
+
+    return ecfp_bits(mols)
+
+
+def _work(task: _Task) -> tuple[int, Rows]:
+    from mesomer.chem.parse import parse_smiles
+
+    mols: list[Mol | None] = []
+    reasons = list(task.reasons)
+    for at, text in enumerate(task.smiles):
+        mol = None
+        if reasons[at] is None:
+            mol, reasons[at] = parse_smiles(text, task.max_atoms)
+        mols.append(mol)
+    return task.number, rows_of_mols(mols, reasons, task.wanted)
+
+
+def table_rows(table: Table, wanted: Wanted, workers: int = 0) -> Iterator[tuple[Chunk, Rows]]:
+    """Every chunk with its molecules, in order; an error at the end if no row of a file was a molecule."""
+    reasons: Counter[str] = Counter()
+    good = 0
+    for chunk, rows in _in_order(table, wanted, workers):
+        chunk.reasons = rows.reasons
+        good += sum(graph is not None for graph in rows.graphs)
+        reasons.update(reason for reason in rows.reasons if reason is not None)
+        yield chunk, rows
+    if table.is_file and good == 0:
+        raise table.nothing_readable(reasons)
+
+
+def _in_order(table: Table, wanted: Wanted, workers: int) -> Iterator[tuple[Chunk, Rows]]:
+    from mesomer.data.workers import run_tasks
+
+    pending: dict[int, Chunk] = {}
+    ready: dict[int, Rows] = {}
+    following = 0
+
+    def tasks() -> Iterator[_Task]:
+        for number, chunk in enumerate(table.chunks()):
+            pending[number] = chunk
+            # Ready molecules (SDF, lists of Mol) are done here: pickling would drop what RDKit computed for them.
+            sent = chunk.smiles if chunk.mols is None else []
+            yield _Task(number, sent, chunk.reasons if sent else [], table.max_atoms, wanted)
+
+    for number, rows in run_tasks(_work, tasks(), workers):
+        ready[number] = rows
+        while following in ready:
+            chunk, rows = pending.pop(following), ready.pop(following)
+            if chunk.mols is not None:
+                chunk.parse(table.max_atoms)
+                rows = rows_of_mols(chunk.mols, chunk.reasons, wanted)
+            yield chunk, rows
+            following += 1
