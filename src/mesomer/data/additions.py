@@ -1,0 +1,203 @@
+"""Added columns: what an objective stores with each molecule, atom or bond of a corpus (`mesomer prepare --add NAME`).
+
+An addition is computed from the molecules of a finished corpus into one sidecar file for each shard; shards themselves
+stay as they are. Work is dealt to processes in small blocks that are kept until a shard's sidecar is whole, so that an
+interrupted run goes on where it stopped. A new addition is a function and one entry of `ADDITIONS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mesomer.data.corpus import CARD, Corpus, read_card, shard_name, sidecar_name
+from mesomer.data.shards import SHARD_FORMAT, Column, blocks_of, sidecar_batch, write_arrow
+from mesomer.errors import unknown_name
+from mesomer.files import atomic_write, sha256_of
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+BLOCK_MOLECULES = 1024
+"""Molecules computed at a time: what an interruption can cost each worker."""
+
+
+@dataclass(frozen=True)
+class Addition:
+    """How one added column is computed."""
+
+    column: Column
+    meaning: str
+    compute: Callable[[Sequence[Mol], np.ndarray], np.ndarray]
+    """From molecules and their global numbers (for reproducible draws) to one row each, or one for each atom in RDKit's
+    order, or one for each bond in RDKit's bond order, as the column's level says."""
+    version: int = 1
+    """Raised when the values change: stored columns of an older version are computed again."""
+    require: Callable[[], None] = lambda: None
+    """Stops with a sentence where an optional package is missing, before work starts."""
+
+
+def _motifs(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
+    from mesomer.chem.motifs import motif_labels
+
+    return motif_labels(mols)
+
+
+def _descriptors(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
+    from mesomer.chem.descriptors import descriptors_200
+
+    return descriptors_200(mols, workers=1)
+
+
+def _require_descriptors() -> None:
+    from rdkit import Chem
+
+    _descriptors([Chem.MolFromSmiles("C")], np.zeros(1, dtype=np.int64))
+
+
+ADDITIONS: dict[str, Addition] = {
+    "descriptors": Addition(
+        Column("molecule", "float32", 200),
+        "200 RDKit descriptors, each mapped to its normalised distribution (`rdkit_2d_normalized`)",
+        _descriptors,
+        require=_require_descriptors,
+    ),
+    "motifs": Addition(
+        Column("molecule", "bits", 85),
+        "which of RDKit's 85 fragments occur, in alphabetical order of their names",
+        _motifs,
+    ),
+}
+
+
+def named_additions(names: str | Sequence[str]) -> list[str]:
+    """The additions in a comma-separated text or a list, checked to be known and computable here."""
+    given = names.split(",") if isinstance(names, str) else list(names)
+    wanted = list(dict.fromkeys(name.strip() for name in given if name.strip()))
+    for name in wanted:
+        if name not in ADDITIONS:
+            raise unknown_name("addition", name, ADDITIONS)
+        ADDITIONS[name].require()
+    return wanted
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """Some molecules of one shard."""
+
+    corpus: Path
+    fingerprint: str
+    name: str
+    part: str
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def path(self) -> Path:
+        """Where the rows are kept until the shard's sidecar is whole."""
+        folder = self.corpus / "staging" / f"{self.name}-{ADDITIONS[self.name].version}"
+        return folder / shard_name(self.part, self.number) / f"{self.start:08d}.npy"
+
+
+def is_computed(task: BlockTask) -> bool:
+    """Whether an earlier run has computed this block."""
+    try:
+        np.load(task.path, mmap_mode="r")
+    except (FileNotFoundError, ValueError, EOFError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _corpus(path: Path, fingerprint: str) -> Corpus:
+    """The corpus, opened once in each worker; the fingerprint tells it from another one at the same place."""
+    return Corpus.open(path, extras=())
+
+
+def compute_block(task: BlockTask) -> int:
+    """Computes one block and keeps it; gives the number of its molecules."""
+    from mesomer.chem.parse import parse_smiles
+    from mesomer.chem.schema import MAX_ATOMS
+
+    addition = ADDITIONS[task.name]
+    shard = _corpus(task.corpus, task.fingerprint).open_shard(task.part, task.number)
+    indices = np.arange(task.start, task.stop)
+    mols = []
+    for smiles in shard.smiles(indices):
+        mol, reason = parse_smiles(smiles, MAX_ATOMS)
+        if mol is None:
+            raise RuntimeError(f"{smiles}, stored in {shard.path}, cannot be read by this RDKit: {reason}")
+        mols.append(mol)
+    rows = addition.column.encode(addition.compute(mols, shard.molecules.number[indices]))
+    piece = shard.molecules.slice(task.start, task.stop)
+    expected = {"molecule": len(piece), "atom": len(piece.atoms), "bond": len(piece.bonds)}[addition.column.level]
+    if len(rows) != expected:
+        raise ValueError(f"the addition {task.name} gave {len(rows)} rows for {expected} {addition.column.level}s")
+    with atomic_write(task.path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, rows)
+    return len(mols)
+
+
+def missing_sidecars(corpus: Corpus, name: str) -> list[tuple[str, int]]:
+    """Part and number of the shards for which an added column is not there, not whole or of an older version."""
+    entry = corpus.card["additions"].get(name)
+    shards = [(part, number) for part in ("train", "held_out") for number in range(len(corpus.shards(part)))]
+    if entry is None or entry["version"] != ADDITIONS[name].version:
+        return shards
+    known = {file["file"]: file["bytes"] for file in entry["files"]}
+    return [
+        shard for shard in shards if _size(corpus.path / (file := sidecar_name(*shard, name))) != known.get(file, -1)
+    ]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -2
+
+
+def shard_tasks(corpus: Corpus, name: str, shards: Sequence[tuple[str, int]]) -> Iterator[BlockTask]:
+    """The blocks of some shards."""
+    for part, number in shards:
+        for start, stop in blocks_of(corpus.shards(part)[number]["molecules"], BLOCK_MOLECULES):
+            yield BlockTask(corpus.path, corpus.fingerprint, name, part, number, start, stop)
+
+
+def write_sidecar(corpus: Corpus, name: str, part: str, number: int) -> None:
+    """Joins the blocks of one shard into its sidecar."""
+    rows = np.concatenate([np.load(task.path) for task in shard_tasks(corpus, name, [(part, number)])])
+    metadata = {
+        "mesomer_sidecar": SHARD_FORMAT,
+        "addition": name,
+        "version": ADDITIONS[name].version,
+        "shard_sha256": corpus.shards(part)[number]["sha256"],
+    }
+    write_arrow(corpus.path / sidecar_name(part, number, name), sidecar_batch(name, rows), metadata)
+
+
+def record_addition(corpus: Corpus, name: str) -> None:
+    """Enters an added column, whose sidecars are all there, into the card."""
+    addition = ADDITIONS[name]
+    files = []
+    for part in ("train", "held_out"):
+        for number in range(len(corpus.shards(part))):
+            path = corpus.path / sidecar_name(part, number, name)
+            files.append({"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
+    card: dict[str, Any] = read_card(corpus.path)
+    entry = {"version": addition.version, "meaning": addition.meaning, **asdict(addition.column), "files": files}
+    card["additions"] = dict(sorted({**card["additions"], name: entry}.items()))
+    write_card(corpus.path, card)
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Writes the card of a corpus."""
+    with atomic_write(folder / CARD) as temporary:
+        temporary.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
