@@ -38,7 +38,7 @@ def _unknown_option(command: str, name: str, options: Sequence[Option]) -> Mesom
     plain = name.replace("-", "_")
     near = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
     # People forget the prefix of a dotted option: --epochs for --loop.epochs.
-    near = [n for n in known if n.rpartition(".")[2] == plain] or near
+    near = [n for n in known if n.rpartition(".")[2] == plain] or [n for n in known if n.startswith(plain)] or near
     hint = f"Did you mean --{near[0]}?" if near else f"See `mesomer {command} --help`."
     return MesomerError(f"`mesomer {command}` has no option --{name}.", hint)
 

@@ -79,7 +79,7 @@ def _json_text(result: dict[str, Any]) -> str:
     import json
     import math
 
-    from mesomer.run import plain
+    from mesomer.settings import plain
 
     def finite(value: Any) -> Any:
         if isinstance(value, dict):

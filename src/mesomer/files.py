@@ -9,12 +9,9 @@ by the next write to the same path. Errors of the system while writing become on
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import platform
 import re
-import secrets
-import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,7 +82,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def _temporary(path: Path) -> Path:
     # host and process are in the name so that leftovers can be told from files being written right now.
-    return path.with_name(f".tmp-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}-{path.name}")
+    return path.with_name(f".tmp-{platform.node()}-{os.getpid()}-{os.urandom(3).hex()}-{path.name}")
 
 
 def is_temporary(path: Path) -> bool:
@@ -96,6 +93,8 @@ def is_temporary(path: Path) -> bool:
 def remove(path: Path) -> None:
     """Removes a file, a link or a whole folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
+        import shutil
+
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -113,7 +112,7 @@ def _alive(process: int) -> bool:
 
 def _remove_leftovers(path: Path) -> None:
     """Removes what killed processes of this machine left while they wrote `path`."""
-    pattern = re.compile(rf"\.tmp-{re.escape(socket.gethostname())}-(\d+)-[0-9a-f]{{6}}-{re.escape(path.name)}")
+    pattern = re.compile(rf"\.tmp-{re.escape(platform.node())}-(\d+)-[0-9a-f]{{6}}-{re.escape(path.name)}")
     for entry in path.parent.iterdir():
         match = pattern.fullmatch(entry.name)
         if match and not _alive(int(match.group(1))):
@@ -242,6 +241,8 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False, folder
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal; of a folder, over the names and sums of its files in order."""
+    import hashlib
+
     if Path(path).is_dir():
         total = hashlib.sha256()
         for entry in sorted(p for p in Path(path).rglob("*") if p.is_file() and not is_temporary(p)):

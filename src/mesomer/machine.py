@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -17,6 +16,8 @@ _PACKAGES = (
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that a result can depend on, without importing them."""
+    import importlib.metadata
+
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):

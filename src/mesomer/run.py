@@ -10,7 +10,6 @@ one machine out of the same folder.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import os
@@ -21,7 +20,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import Enum
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self, TextIO
@@ -30,6 +28,7 @@ from mesomer.errors import MesomerError
 from mesomer.files import atomic_write, check_writable, remove, writing
 from mesomer.machine import machine, versions
 from mesomer.progress import process_rank
+from mesomer.settings import plain
 
 MANIFEST_FORMAT = 1
 # Settings that change where or how fast a result comes, never the result: a resumed run may differ in them.
@@ -76,27 +75,6 @@ def stop_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def plain(value: Any) -> Any:
-    """Settings as JSON and YAML know them: dataclasses become dicts, paths strings, tuples lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(plain(item) for item in value)
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if hasattr(value, "item"):  # a NumPy scalar
-        return value.item()
-    raise TypeError(f"a setting of type {type(value).__name__} cannot be stored")
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from mesomer.run import plain
+from mesomer.settings import plain
 from mesomer.signature import Option, details_of, literals, members, options_of, summary_of
 
 COMMON = (
@@ -22,9 +22,10 @@ COMMON = (
 def _value_word(option: Option) -> str:
     if option.is_switch:
         return ""
-    if allowed := literals(option.annotation):
-        return "|".join(allowed) if len("|".join(allowed)) < 40 else "NAME"
-    kinds = members(option.annotation)
+    kinds, allowed = members(option.annotation), literals(option.annotation)
+    if allowed:
+        choices = "|".join(["N"] * (int in kinds) + allowed)
+        return choices if len(choices) < 40 else "NAME"
     for kind, word in ((float, "NUMBER"), (int, "N")):
         if kind in kinds:
             return word
@@ -42,14 +43,14 @@ def _left(option: Option) -> str:
 
 
 def _right(option: Option) -> str:
-    if option.required:
-        return option.help if option.positional else f"{option.help} (required)"
-    default = plain(option.default)
-    if default in (None, "", [], {}) or default is False:
-        return option.help
-    if isinstance(default, list):
-        default = ",".join(str(item) for item in default)
-    return f"{option.help} (default: {default})"
+    default = None if option.required else plain(option.default)
+    parts = [option.help]
+    if option.required and not option.positional:
+        parts.append("(required)")
+    elif default not in (None, "", [], {}) and default is not False:
+        shown = ",".join(str(item) for item in default) if isinstance(default, list) else default
+        parts.append(f"(default: {shown})")
+    return " ".join(part for part in parts if part)
 
 
 def _table(rows: list[tuple[str, str]], width: int) -> list[str]:
