@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +34,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def say(text: str) -> None:
+    """A line to stderr; work goes on if nobody listens any more (a closed pipe or terminal)."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -87,14 +94,14 @@ class Progress:
         if not sys.stderr.isatty():
             if now - self._last_line >= LINE_SECONDS:
                 self._last_line = now
-                print(self.line(), file=sys.stderr, flush=True)
+                say(self.line())
         elif self._live is not None:
             self._live.update(self.line())
         elif now - self._started >= QUIET_SECONDS:
             from rich.console import Console
             from rich.status import Status
 
-            self._live = Status(self.line(), console=Console(stderr=True, highlight=False))
+            self._live = Status(self.line(), console=Console(stderr=True, highlight=False), refresh_per_second=4)
             self._live.start()
 
     def __exit__(
@@ -106,4 +113,4 @@ class Progress:
         if self._shown and spoke and kind is None:
             took = duration(time.monotonic() - self._started)
             rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
-            print(f"{self.label}: {self.done:,} {self.unit} in {took} ({rate} {self.unit}/s)", file=sys.stderr)
+            say(f"{self.label}: {self.done:,} {self.unit} in {took} ({rate} {self.unit}/s)")

@@ -27,7 +27,7 @@ from typing import Any, Self, TextIO
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write, check_writable, remove, writing
 from mesomer.machine import machine, versions
-from mesomer.progress import process_rank
+from mesomer.progress import process_rank, say
 from mesomer.settings import plain
 
 MANIFEST_FORMAT = 1
@@ -229,7 +229,7 @@ class RunFolder:
         """A line for people: to stderr, and with the time to `log.txt`."""
         if not self._writes:
             return
-        print(text, file=sys.stderr, flush=True)
+        say(text)
         target = self.path / "log.txt"
         with writing(target), open(target, "a", encoding="utf-8") as handle:
             handle.write(f"{_now()} {text}\n")
