@@ -1,6 +1,6 @@
 """Functional groups as labels: which of RDKit's 85 fragments a molecule contains.
 
-Decided here: the order is alphabetical, which is the published order; a label is 1 where the fragment occurs at all; and
+Decided here: the order is alphabetical, as published; a label is 1 where the fragment occurs at all; and
 `fr_unbrch_alkane` keeps the pattern that published labels were made with (RDKit redefined it in 2024.03).
 """
 
