@@ -1,0 +1,86 @@
+"""Two gloo processes: equal to one with the same global batch; errors, signals and resumes reach both."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+HERE = Path(__file__).resolve().parent
+WORKER = HERE / "worker.py"
+
+
+def start(output: Path, processes: int, **settings: object) -> subprocess.Popen[str]:
+    """Starts the worker, by torchrun if there are several processes."""
+    output.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(WORKER)]
+    if processes > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        command = [sys.executable, *launcher, str(WORKER)]
+    path = os.pathsep.join([str(HERE.parent), str(HERE.parent.parent / "src")])
+    return subprocess.Popen(
+        [*command, str(output), *(f"{name}={json.dumps(value)}" for name, value in settings.items())],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(output: Path, processes: int, **settings: object) -> int:
+    process = start(output, processes, **settings)
+    text = process.communicate(timeout=120)[0]
+    if process.returncode and "error" not in str(list(output.iterdir())):
+        print(text)
+    return process.returncode
+
+
+def test_two_ranks_equal_one_process_with_accumulation(tmp_path: Path) -> None:
+    """Every parameter, also of a head that one rank does not touch in a step, after ten float32 steps."""
+    assert run(tmp_path / "two", 2, max_steps=10) == 0
+    assert run(tmp_path / "one", 1, max_steps=10, accumulate=2) == 0
+    one = load_file(tmp_path / "one" / "weights-0.safetensors")
+    two, other = (load_file(tmp_path / "two" / f"weights-{rank}.safetensors") for rank in (0, 1))
+    for name, x in one.items():
+        assert torch.equal(two[name], other[name]), name
+        torch.testing.assert_close(two[name], x, rtol=1e-5, atol=1e-6)
+    rows = [json.loads((tmp_path / name / "result.json").read_text())["history"] for name in ("one", "two")]
+    for first, second in zip(*rows, strict=True):
+        for column in ("loss", "common", "rare", "error", "gradient_norm"):
+            if column in first:
+                assert abs(first[column] - second[column]) <= 1e-5 * abs(first[column]), column
+
+
+def test_a_rank_with_a_bad_molecule_stops_all(tmp_path: Path) -> None:
+    assert run(tmp_path, 2, epochs=2, poison=17) != 0
+    texts = [(tmp_path / f"error-{rank}.txt").read_text() for rank in (0, 1)]
+    assert texts[0] == texts[1] and "not a finite number at step" in texts[0] and " 17" in texts[0]
+
+
+def test_signal_saves_and_both_go_on(tmp_path: Path) -> None:
+    """SIGTERM to the launcher in the middle of an epoch; then the run goes on and ends as if nothing had happened."""
+    settings = {"max_steps": 400, "rows": 4000, "dropout": 0.2, "resume": True, "accumulate": 2}
+    assert run(tmp_path / "straight", 2, **settings) == 0
+    process = start(tmp_path / "halted", 2, **settings)
+    marker = tmp_path / "halted" / "step"
+    limit = time.monotonic() + 60
+    while not marker.exists() and time.monotonic() < limit:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode != 0 and not (tmp_path / "halted" / "result.json").exists()
+    assert run(tmp_path / "halted", 2, **settings) == 0
+    told = json.loads((tmp_path / "halted" / "result.json").read_text())
+    assert 0 < told["resumed_from"] < 400
+    for rank in (0, 1):
+        name = f"weights-{rank}.safetensors"
+        wanted, got = load_file(tmp_path / "straight" / name), load_file(tmp_path / "halted" / name)
+        assert all(torch.equal(x, got[key]) for key, x in wanted.items())
