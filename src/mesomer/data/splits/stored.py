@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,11 +75,15 @@ def read_splits(path: str | os.PathLike[str], name: str = "stored") -> StoredSpl
         for part, array in zip(PARTS, arrays, strict=True):
             if not array.size:
                 raise _broken(path, f"repeat {repeat}, fold {fold} has no row in {part}")
-        splits.append(Split(name, name, *arrays, repeat=repeat, fold=fold))
+        train, valid, test = arrays
+        splits.append(Split(name, name, train, valid, test, repeat=repeat, fold=fold))
     return StoredSplits(splits, order, [texts[row] for row in order])
 
 
-def _collect(path, reader) -> tuple[dict[tuple[int, int], dict[int, str]], list[int], dict[int, str]]:  # type: ignore[no-untyped-def]
+def _collect(
+    path: str | os.PathLike[str], reader: Any
+) -> tuple[dict[tuple[int, int], dict[int, str]], list[int], dict[int, str]]:
+    """Part of every row by (repeat, fold), the rows in order, and their SMILES."""
     parts: dict[tuple[int, int], dict[int, str]] = {}
     texts: dict[int, str] = {}
     for cells in reader:
