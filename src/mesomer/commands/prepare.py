@@ -1,0 +1,95 @@
+"""`mesomer prepare`: a table of molecules -> a corpus that every pre-training method reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mesomer.data.prepare import Prepared
+
+
+def prepare(
+    corpus: list[str] | str,
+    *,
+    output: str | None = None,
+    workers: int | None = None,
+    add: list[str] | None = None,
+    max_atoms: int = 500,
+    smiles_column: str | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Prepare a corpus for pre-training: read every molecule once and store what all methods need.
+
+    Duplicates are dropped, 5 % are held out for validation, rejected rows are listed in rejects.csv. Interrupted work
+    goes on with the same command. Given the folder of a finished corpus, it computes only the columns of --add.
+
+    Args:
+        corpus: Table of molecules (CSV, SMI, SDF, Parquet; .gz, .zst), a pattern such as 'parts/*.smi.gz', or several
+            with commas.
+        output: Folder of the corpus.
+        workers: Processes that work side by side; as many as there are cores if not given.
+        add: Columns to add that some methods need: descriptors, motifs.
+        max_atoms: Molecules with more atoms are rejected.
+        smiles_column: Column that holds the SMILES; found by its name if not given.
+        overwrite: Replace a corpus of another input or other settings.
+    """
+    from pathlib import Path
+
+    from mesomer.data.corpus import CARD
+    from mesomer.data.prepare import add_to_corpus, prepare_corpus
+    from mesomer.errors import MesomerError
+
+    names = add or []
+    # A comma in the name of a file that is there separates nothing.
+    source = corpus.split(",") if isinstance(corpus, str) and "," in corpus and not Path(corpus).exists() else corpus
+    if isinstance(source, str) and (Path(source) / CARD).is_file():
+        if output is not None and Path(output).resolve() != Path(source).resolve():
+            raise MesomerError(f"{source} is a finished corpus.", "To add columns to it, leave --output out.")
+        done = add_to_corpus(source, names, workers)
+    elif output is None:
+        raise MesomerError("prepare needs --output.", "Name the folder of the corpus.")
+    else:
+        done = prepare_corpus(
+            source,
+            output,
+            workers=workers,
+            add=names,
+            max_atoms=max_atoms,
+            smiles_column=smiles_column,
+            overwrite=overwrite,
+        )
+    card = done.corpus.card
+    facts = {key: value for key, value in card.items() if key not in ("shards", "additions")}
+    return {
+        "text": _text(done),
+        "output": str(done.corpus.path),
+        "state": done.state,
+        **facts,
+        "shards": len(card["shards"]),
+        "additions": sorted(card["additions"]),
+    }
+
+
+def _text(done: Prepared) -> str:
+    """The summary for people."""
+    from mesomer.data.disk import gigabytes
+
+    folder, card = done.corpus.path, done.corpus.card
+    lines = []
+    if done.state == "finished":
+        lines.append(f"The corpus {folder} was finished already." if not done.added else f"To the corpus {folder}:")
+    size = gigabytes(sum(shard["bytes"] for shard in card["shards"]))
+    lines.append(
+        f"{card['molecules']:,} molecules ({card['train']:,} to train on, {card['held_out']:,} held out), "
+        f"{card['atoms']:,} atoms, {size} in {len(card['shards'])} shards."
+    )
+    lines.append(f"Duplicates dropped: {card['duplicates']:,}. Rejected rows: {card['rejected']:,}.")
+    if card["rejected"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in card["rejects"].items())
+        lines.append(f"  {reasons}; listed in {folder / 'rejects.csv'}")
+    if not card["held_out"]:
+        lines.append("No molecule is held out: by chance none of so few fell among the 5 %.")
+    if done.added:
+        lines.append(f"Added: {', '.join(done.added)}.")
+    lines.append(f"Written: {folder}. Next: mesomer pretrain {folder} --method batmannet --output runs/pretrained")
+    return "\n".join(lines)
