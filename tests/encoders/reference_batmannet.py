@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from torch import Tensor
 
 from mesomer.chem.featurize import featurize
@@ -30,7 +30,7 @@ class Reference:
 
     @cached_property
     def graphs(self):
-        with open(self.folder / "smiles.csv", newline="") as file:
+        with open(self.folder / "smiles.csv", newline="") as file, rdBase.BlockLogs():
             # straight from RDKit: the sets hold molecules that our reader turns down, such as hydrogen
             return [featurize(Chem.MolFromSmiles(row["smiles"])) for row in csv.DictReader(file)]
 

@@ -103,7 +103,7 @@ def test_every_stage_of_the_decoder(reference, pretraining):
 
 def losses(objective, batch, draw):
     """Loss terms as means, with the totals that the set lists, by name."""
-    terms = {name: float(total) / draw.counts[name] for name, total in objective(batch, draw).items()}
+    terms = {name: float(total.detach()) / draw.counts[name] for name, total in objective(batch, draw).items()}
     node, edge = (sum(value for name, value in terms.items() if name.startswith(part)) for part in ("node_", "edge_"))
     return terms | {"total": node + edge, "node": node, "edge": edge}
 
@@ -237,7 +237,7 @@ def test_fine_tuned_models(reference, stem):
         assert_close(torch.cat(parts), arrays[name], name)
     predictions = torch.cat([prediction(model, reference.batch(s, s + size), features, s, size) for s in range(0, len(reference.graphs), size)]).double()
     if f"ft_{stem}_scaler_mean" in arrays:
-        predictions = predictions * arrays[f"ft_{stem}_scaler_std"] + arrays[f"ft_{stem}_scaler_mean"]
+        predictions = torch.from_numpy(predictions.numpy() * arrays[f"ft_{stem}_scaler_std"] + arrays[f"ft_{stem}_scaler_mean"])
     assert_close(predictions, arrays[f"ft_{stem}_pred_bs32"], "pred")
     total, count = 0.0, 0
     for i, raw in enumerate(raws):

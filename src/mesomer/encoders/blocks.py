@@ -98,7 +98,7 @@ class MessageNetworks(nn.Module):
 
     def _separate(self, message: Tensor) -> Tensor:
         split = message.view(-1, self.networks, self.hidden).transpose(0, 1)  # [N, R, H]
-        hidden = torch.bmm(split, self.weight).transpose(0, 1).reshape(message.shape[0], -1)
+        hidden = torch.bmm(split, self.weight).transpose(0, 1).reshape(message.shape)
         return hidden if self.bias is None else hidden + self.bias.reshape(-1).to(hidden.dtype)
 
 

@@ -50,8 +50,8 @@ def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
         with torch.serialization.safe_globals(_numpy_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|global|function|class) ([\w.]+(?: [\w.]+)?)", str(error))
-        if asked and "Unsupported" in str(error):
+        asked = re.search(r"(?i)unsupported (?:global:? |class |operand )?(?:GLOBAL )?([\w.]*\.[\w.]+)", str(error))
+        if asked:
             raise MesomerError(
                 f"{path} asks to run {asked.group(1)} when it is read, and is refused: a checkpoint holds tensors and plain values only."
             ) from error

@@ -1,0 +1,165 @@
+"""Foreign weights -> our model folder: read, convert, compare, save, reload, report.
+
+An adapter is a module with `convert(checkpoint, architecture) -> Imported` and one line in `ADAPTERS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mesomer.errors import MesomerError, unknown_name
+from mesomer.files import check_writable, sha256_of
+from mesomer.heads import PropertyModel
+from mesomer.interop.batmannet import Imported
+from mesomer.interop.checkpoints import ForeignCheckpoint, read_checkpoint
+from mesomer.interop.stored_outputs import largest_difference
+from mesomer.objectives.base import Objective
+from mesomer.training.checkpoint import load_model, load_state, save_model
+from mesomer.training.predictor import RDKIT_DESCRIPTORS, Predictor, Target, load_predictor
+from mesomer.training.scaling import Scaling
+
+ADAPTERS = {"batmannet": "mesomer.interop.batmannet"}
+_RDKIT_DESCRIPTOR_COUNT = 200
+
+
+def import_checkpoint(
+    path: str | os.PathLike[str], source: str, output: str | os.PathLike[str], architecture: str | None = None, overwrite: bool = False
+) -> dict[str, Any]:
+    """Convert a checkpoint file into a model folder and tell what was done with each tensor.
+
+    Raises `MesomerError` if the file is not what `source` says, carries code, or its architecture cannot be told.
+    """
+    if source not in ADAPTERS:
+        raise unknown_name("importer", source, ADAPTERS)
+    check_writable(output, overwrite)
+    checkpoint = read_checkpoint(path)
+    adapter = importlib.import_module(ADAPTERS[source])
+    given, said = _architecture(checkpoint, architecture)
+    imported: Imported = adapter.convert(checkpoint, given)
+    unknown = [name for name, reason in imported.left_out.items() if reason == "unknown"]
+    facts: dict[str, Any] = {
+        "source": source,
+        "checkpoint": str(path),
+        "sha256": sha256_of(checkpoint.path),
+        "kind": imported.kind,
+        "architecture": imported.encoder.config(),
+        "assumed": said + imported.assumed,
+        "used": len(imported.used),
+        "left_out": imported.left_out,
+        "unknown": unknown,
+        "other_content": list(checkpoint.other),
+        "parameters": sum(parameter.numel() for parameter in imported.module.parameters()),
+    }
+    facts["difference"] = largest_difference(checkpoint.path, imported)
+    _save(imported, checkpoint, output, facts, overwrite)
+    facts["reloads_equal"] = _reloads_equal(imported, output)
+    return facts
+
+
+def _architecture(checkpoint: ForeignCheckpoint, option: str | None) -> tuple[dict[str, Any] | None, list[str]]:
+    """Official arguments from the option, or from the JSON file of the same stem beside the checkpoint."""
+    beside = checkpoint.path.with_suffix(".json")
+    said = []
+    if option is None:
+        if not beside.is_file():
+            return None, []
+        option = str(beside)
+        said.append(f"arguments of {beside.name}, which lies beside the checkpoint")
+    file = Path(option)
+    if not file.is_file():
+        raise MesomerError(f"--architecture names no file: {option}.", "Give a JSON file with official argument names, such as depth, dense, activation.")
+    try:
+        arguments = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MesomerError(f"{file} is no JSON file: {error}.") from error
+    if not isinstance(arguments, dict):
+        raise MesomerError(f"{file} holds a {type(arguments).__name__}, and argument names with values are expected.")
+    return arguments, said
+
+
+def _save(imported: Imported, checkpoint: ForeignCheckpoint, output: str | os.PathLike[str], facts: dict[str, Any], overwrite: bool) -> None:
+    card = card_text(facts)
+    extra = {"import": facts}
+    if imported.kind == "predictor":
+        assert isinstance(imported.module, PropertyModel)
+        _predictor(imported.module, checkpoint, imported.arguments).save(output, card, extra)
+        return
+    encoder = {"name": imported.encoder.name, "config": imported.encoder.config()}
+    config: dict[str, Any] = {"encoder": encoder}
+    if isinstance(imported.module, Objective):
+        config["objective"] = {"name": imported.module.name, "config": imported.module.config()}
+    save_model(output, imported.kind, config, imported.module.state_dict(), card, extra, overwrite=overwrite)
+
+
+def _predictor(model: PropertyModel, checkpoint: ForeignCheckpoint, arguments: dict[str, Any]) -> Predictor:
+    count = len(model.outputs)
+    names = arguments.get("task_names") or [f"task_{i}" for i in range(count)]
+    extra = model.descriptors_dim
+    return Predictor(
+        targets=[
+            Target(str(name), output.type, ("0", "1") if output.type == "binary" else ()) for name, output in zip(names, model.outputs, strict=True)
+        ],
+        network="property",
+        network_config=model.config(),
+        members=[model],
+        scalings=[_scaling(checkpoint.data_scaler, count)],
+        shared_encoder=False,
+        descriptors=[RDKIT_DESCRIPTORS] if extra == _RDKIT_DESCRIPTOR_COUNT else [f"feature_{i}" for i in range(extra)],
+        descriptor_scalings=[_scaling(checkpoint.features_scaler, extra)] if extra else [],
+        half_widths=[None] * count,
+        trained_on={"source": "imported", "molecules": None},
+    )
+
+
+def _scaling(stored: dict[str, np.ndarray] | None, columns: int) -> Scaling:
+    if stored is None:
+        return Scaling.none(columns)
+    return Scaling(np.asarray(stored["means"], np.float64), np.asarray(stored["stds"], np.float64))
+
+
+def _reloads_equal(imported: Imported, output: str | os.PathLike[str]) -> bool:
+    """Whether the folder, read again, holds the very same numbers; anything else is an error."""
+    if imported.kind == "predictor":
+        again: nn.Module = load_predictor(output).members[0]
+        stored = again.state_dict()
+    else:
+        model = load_model(output)
+        stored = model.state
+        load_state(imported.module, stored, output)
+    own = imported.module.state_dict()
+    if own.keys() != stored.keys() or not all(torch.equal(own[name], stored[name]) for name in own):
+        raise MesomerError(f"{output} does not read back as it was written.", "Check the disk, then import again.")
+    return True
+
+
+def card_text(facts: dict[str, Any]) -> str:
+    """The model card of an imported checkpoint."""
+    left_out: dict[str, int] = {}
+    for reason in facts["left_out"].values():
+        left_out[reason] = left_out.get(reason, 0) + 1
+    lines = [
+        f"# Imported {facts['source']} checkpoint ({facts['kind']})",
+        "",
+        f"From `{Path(facts['checkpoint']).name}`, sha256 {facts['sha256']}. {facts['parameters']:,} parameters.",
+        "The file states no licence; that of its source applies.",
+        "",
+        f"Tensors used: {facts['used']}. Left out: {'none' if not left_out else ''}",
+        *[f"- {count}: {reason}" for reason, count in left_out.items()],
+        "",
+        "Assumed: " + ("; ".join(facts["assumed"]) if facts["assumed"] else "nothing") + ".",
+        "Largest difference to stored outputs of the published code: "
+        + ("no stored outputs for this file" if facts["difference"] is None else f"{facts['difference']:.1e}")
+        + ".",
+        "",
+        "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own largest in-degree), and chirality is",
+        "the tag as spelt; positions, where there are any, count from 0 in each molecule. `batchwise` restores the published mixing of batch mates.",
+    ]
+    return "\n".join(lines) + "\n"

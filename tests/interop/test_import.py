@@ -1,0 +1,110 @@
+"""`mesomer import`: official files become model folders, and what is no such file is refused in one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+from mesomer.commands.import_weights import import_weights
+from mesomer.encoders.batmannet import BatmanNet
+from mesomer.errors import MesomerError
+from mesomer.interop.checkpoints import read_checkpoint
+from mesomer.training.checkpoint import load_encoder, load_model
+
+
+class Payload:
+    """What a hostile file runs when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+@pytest.fixture
+def official(parity):
+    return parity("batmannet")
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("stem", "kind"), [("pretrain", "pretraining"), ("finetune_cls", "predictor"), ("finetune_reg", "predictor"), ("dti", "encoder")])
+def test_each_kind_of_file(official, tmp_path, stem, kind):
+    result = import_weights(str(official / f"{stem}.pt"), from_="batmannet", output=str(tmp_path / "model"))
+    assert result["kind"] == kind
+    assert result["reloads_equal"]
+    assert not result["unknown"]
+    assert result["used"] + len(result["left_out"]) == len(read_checkpoint(official / f"{stem}.pt").tensors)
+    if kind != "encoder":
+        assert result["difference"] < 5e-5
+    encoder = load_encoder(tmp_path / "model")
+    assert isinstance(encoder, BatmanNet)
+    assert encoder.rules == "published"
+    assert encoder.batchwise is False
+    assert load_model(tmp_path / "model").kind == kind
+
+
+@pytest.mark.reference
+def test_a_bare_state_dict_asks_for_its_architecture(official, tmp_path):
+    arguments = json.loads((official / "config.json").read_text())["ddi_args"]
+    with pytest.raises(MesomerError, match="--architecture"):
+        import_weights(str(official / "ddi.pt"), from_="batmannet", output=str(tmp_path / "model"))
+    assert not (tmp_path / "model").exists()
+    shutil.copy(official / "ddi.pt", tmp_path / "ddi.pt")
+    (tmp_path / "ddi.json").write_text(json.dumps(arguments))
+    result = import_weights(str(tmp_path / "ddi.pt"), from_="batmannet", output=str(tmp_path / "model"))
+    assert result["kind"] == "encoder"
+    assert any("ddi.json" in assumed for assumed in result["assumed"])
+    assert load_encoder(tmp_path / "model").config()["depth"] == arguments["depth"]
+    wrong = arguments | {"hidden_size": arguments["hidden_size"] + 1}
+    (tmp_path / "wrong.json").write_text(json.dumps(wrong))
+    with pytest.raises(MesomerError, match="hidden_size"):
+        import_weights(str(tmp_path / "ddi.pt"), from_="batmannet", output=str(tmp_path / "other"), architecture=str(tmp_path / "wrong.json"))
+
+
+@pytest.mark.reference
+def test_a_file_of_another_method_is_named(parity, tmp_path):
+    with pytest.raises(MesomerError, match="GROVER"):
+        import_weights(str(parity("grover") / "pretrain.pt"), from_="batmannet", output=str(tmp_path / "model"))
+
+
+@pytest.mark.reference
+def test_a_missing_tensor_is_named(official, tmp_path):
+    checkpoint = read_checkpoint(official / "finetune_cls.pt")
+    tensors = {name: x for name, x in checkpoint.tensors.items() if name != "mygame.encoders.node_blocks.0.W_o.weight"}
+    torch.save({"args": argparse.Namespace(**checkpoint.arguments), "state_dict": tensors}, tmp_path / "cut.pt")
+    with pytest.raises(MesomerError, match=r"W_o\.weight"):
+        import_weights(str(tmp_path / "cut.pt"), from_="batmannet", output=str(tmp_path / "model"))
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"args": Payload(), "state_dict": {}}, "evil.pt")
+    with pytest.raises(MesomerError, match="refused"):
+        import_weights("evil.pt", from_="batmannet", output="model")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x80\x02}q\x00", os.urandom(300)])
+def test_damaged_files(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(MesomerError):
+        import_weights(str(tmp_path / "x.pt"), from_="batmannet", output=str(tmp_path / "model"))
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.reference
+def test_a_truncated_file(official, tmp_path):
+    whole = (official / "pretrain.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MesomerError, match="truncated|damaged"):
+        import_weights(str(tmp_path / "x.pt"), from_="batmannet", output=str(tmp_path / "model"))
+
+
+def test_wrong_names(tmp_path):
+    with pytest.raises(MesomerError, match="no checkpoint file"):
+        import_weights("nowhere.pt", from_="batmannet", output=str(tmp_path / "model"))
+    with pytest.raises(MesomerError, match="Did you mean batmannet"):
+        import_weights("nowhere.pt", from_="batman", output=str(tmp_path / "model"))
