@@ -129,21 +129,14 @@ def _structure_warnings(structures: Structures) -> list[str]:
         many = "" if structures.duplicates_complete else "at least "
         repeats = "row repeats" if structures.duplicates == 1 else "rows repeat"
         warnings.append(f"{many}{structures.duplicates:,} {repeats} a molecule of an earlier row.")
-    if structures.several_parts:
-        warnings.append(
-            f"{_molecules(structures.several_parts, 'has', 'have')} several parts (salts, solvates, mixtures), used whole."
-        )
-    if structures.dummy_atoms:
-        warnings.append(
-            f"{_molecules(structures.dummy_atoms, 'has', 'have')} dummy atoms (*), which are read as atoms."
-        )
-    if structures.atom_maps:
-        warnings.append(f"{_molecules(structures.atom_maps, 'has', 'have')} atom map numbers, which models ignore.")
+    for count, text in (
+        (structures.several_parts, "several parts (salts, solvates, mixtures); they are used whole."),
+        (structures.dummy_atoms, "dummy atoms (*), which are read as atoms."),
+        (structures.atom_maps, "atom map numbers, which models ignore."),
+    ):
+        if count:
+            warnings.append(f"{count:,} molecule has {text}" if count == 1 else f"{count:,} molecules have {text}")
     return warnings
-
-
-def _molecules(count: int, one: str, several: str) -> str:
-    return f"{count:,} molecule {one}" if count == 1 else f"{count:,} molecules {several}"
 
 
 def _count_warnings(labelled: Labelled) -> list[str]:

@@ -2,7 +2,7 @@
 
 The file has the columns `row` (from 1, header excluded), `line` (physical line, from 1; empty where the source has no
 lines), `smiles` and `reason`, and `file` if there are several input files. It is written as rows come, appears when the
-work is done (atomically), and not at all if no row was rejected.
+work is done (atomically), and not at all if no row was rejected; one of an earlier run is removed then.
 """
 
 from __future__ import annotations
@@ -88,6 +88,9 @@ class Rejects:
         return self
 
     def __exit__(self, *exception: object) -> bool | None:
+        if self.path is not None and self._handle is None and exception[0] is None:
+            with writing(self.path):
+                self.path.unlink(missing_ok=True)  # of an earlier run, which this one replaces
         return self._stack.__exit__(*exception)  # type: ignore[arg-type]
 
     def _open(self, path: Path) -> None:

@@ -195,7 +195,7 @@ def open_table(source: Any, smiles_column: str | None = None, max_atoms: int = 5
 def _readers(source: Any) -> list[Reader]:
     if isinstance(source, str | os.PathLike):
         return [_file_reader(path) for path in find_files(source)]
-    if type(source).__module__.split(".")[0] in _FRAMES and hasattr(source, "columns"):
+    if type(source).__module__.split(".")[0] in _FRAMES and hasattr(type(source), "columns"):
         return [Frame(source)]
     if isinstance(source, bytes) or not hasattr(source, "__iter__"):
         raise MesomerError(f"A {type(source).__name__} is no table.", "Give a path, a frame or a list of SMILES.")

@@ -121,7 +121,7 @@ def _format(
             raise MesomerError(f"{path} cannot hold these results.", "Write them to .csv or .parquet.")
         return Npy(columns, results)
     if last == ".bz2":
-        raise MesomerError(f"Output is not compressed as {last}.", "Use .gz or .zst.")
+        raise MesomerError(f"{path} would be compressed with bzip2, which is only read.", "Use .gz or .zst.")
     text = Csv(columns, results, "\t" if suffix == ".tsv" else ",", last)
     check_names(columns, text.result_names)
     return text

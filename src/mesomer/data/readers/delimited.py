@@ -145,7 +145,7 @@ class Delimited(Reader):
         for separator in _SEPARATORS:
             with self.file.open() as lines:
                 records = _records(lines, separator, _SNIFF_RECORDS)
-            width = len(records[0])
+            width = len(records[0]) if records else 0
             if width < 2:
                 continue
             same = sum(len(record) == width for record in records[1:]) / max(1, len(records) - 1)
