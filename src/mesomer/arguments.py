@@ -26,7 +26,7 @@ _TRUTH = ("true", "false", "yes", "no")
 
 @dataclass
 class Words:
-    """A command line after matching: values by option name in their order, the config file, the common flags."""
+    """A command line after matching: values by key in their order, the config file, the common flags."""
 
     values: list[tuple[str, str]] = field(default_factory=list)
     config: str | None = None
@@ -78,12 +78,13 @@ def match_words(command: str, options: Sequence[Option], words: Sequence[str]) -
             if option is None:
                 matched.config = text
             else:
-                matched.values.append((name, _value(option, text)))
+                key = option.key if name == option.name else name
+                matched.values.append((key, _value(option, text)))
         elif word.startswith("-") and len(word) > 1 and not word[1].isdigit():
             raise _unknown_option(command, word.lstrip("-"), options)
         elif waiting:
             option = waiting.pop(0)
-            matched.values.append((option.name, word))
+            matched.values.append((option.key, word))
         else:
             raise MesomerError(
                 f"`mesomer {command}` does not know what to do with {word!r}.",
@@ -136,7 +137,7 @@ def _sentence(command: str, options: Sequence[Option], words: Words, problem: st
         value = re.search(r"(?:Got|Given) value: (.*)", problem)
         shown = f"{value.group(1)!r} as {words.config} says" if value else "what is given"
     option = find(options, name)
-    spelled = option.spelled if option and name == option.name else f"--{name}"
+    spelled = option.spelled if option and name == option.key else f"--{name}"
     if option is None:
         return MesomerError(f"{spelled} cannot be {shown}.", f"See `mesomer {command} --help`.")
     near = difflib.get_close_matches(text if given else "", literals(option.annotation), n=1, cutoff=0.4)

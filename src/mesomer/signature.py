@@ -19,13 +19,18 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One setting of a command."""
+    """One setting of a command; `key` is the parameter, dotted for a field of a dataclass."""
 
-    name: str
+    key: str
     annotation: Any
     default: Any
     help: str
     positional: bool = False
+
+    @property
+    def name(self) -> str:
+        """The key without the underscores that keep parameters apart from Python's own words (`from_`)."""
+        return ".".join(part.rstrip("_") for part in self.key.split("."))
 
     @property
     def required(self) -> bool:
@@ -169,6 +174,6 @@ def summary_of(function: Callable[..., Any]) -> str:
 def find(options: Iterable[Option], name: str) -> Option | None:
     """The option that `name` sets: its own name, or a key below a dict option."""
     for option in options:
-        if name == option.name or (option.is_dict and name.startswith(f"{option.name}.")):
+        if name in (option.name, option.key) or (option.is_dict and name.startswith(f"{option.name}.")):
             return option
     return None

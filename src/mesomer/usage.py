@@ -53,6 +53,15 @@ def _right(option: Option) -> str:
     return " ".join(part for part in parts if part)
 
 
+def _paragraphs(text: str, width: int) -> list[str]:
+    """Text wrapped to the width; indented blocks are examples and stay as they are."""
+    lines = []
+    for block in text.split("\n\n"):
+        indented = any(line.startswith(" ") for line in block.splitlines())
+        lines += ["", *(block.splitlines() if indented else textwrap.wrap(" ".join(block.split()), width))]
+    return lines
+
+
 def _table(rows: list[tuple[str, str]], width: int) -> list[str]:
     lines = []
     for left, right in rows:
@@ -73,7 +82,7 @@ def command_help(name: str, function: Callable[..., Any]) -> str:
     given = " ".join(o.spelled if o.required else f"[{o.spelled}]" for o in options if o.positional)
     parts = [" ".join(f"usage: mesomer {name} {given} [options]".split()), "", summary_of(function)]
     if details := details_of(function):
-        parts += ["", details]
+        parts += _paragraphs(details, width)
     parts.append("")
     parts += _table([(_left(o), _right(o)) for o in options if o.positional], width)
     parts += _table([(_left(o), _right(o)) for o in options if not o.positional], width)
