@@ -39,48 +39,6 @@ def conformal_half_width(
     return float(size[order][place])
 
 
-def coverage_curve(
-    truth: NDArray[np.floating], predicted: NDArray[np.floating], molecules: NDArray[np.integer], levels: int = 19
-) -> dict[str, list[float]]:
-    """Observed against nominal coverage: half-widths from one random half of the molecules, coverage on the other."""
-    nominal = np.linspace(0.05, 0.95, levels)
-    _, inverse = np.unique(molecules, return_inverse=True)
-    shuffled = np.random.default_rng(0).permutation(inverse.max() + 1 if len(inverse) else 0)
-    half = shuffled[inverse] % 2 == 0 if len(inverse) else np.zeros(0, bool)
-    residuals = np.abs(truth - predicted)
-    observed = []
-    for level in nominal:
-        inside = [
-            residuals[~side] <= conformal_half_width(residuals[side], molecules[side], level) for side in (half, ~half)
-        ]
-        joined = np.concatenate(inside)
-        observed.append(float(joined.mean()) if len(joined) else float("nan"))
-    return {"nominal": nominal.tolist(), "observed": observed}
-
-
-def reliability(
-    truth: NDArray[np.floating], probability: NDArray[np.floating], bins: int = 10
-) -> dict[str, list[float]]:
-    """Mean probability, share of positives and number of molecules in equal bins of probability; no empty bins."""
-    place = np.minimum((probability * bins).astype(int), bins - 1)
-    used = [number for number in range(bins) if np.any(place == number)]
-    return {
-        "predicted": [float(probability[place == number].mean()) for number in used],
-        "observed": [float(truth[place == number].mean()) for number in used],
-        "molecules": [int(np.sum(place == number)) for number in used],
-    }
-
-
-def expected_calibration_error(truth: NDArray[np.floating], probability: NDArray[np.floating], bins: int = 10) -> float:
-    """Mean gap between predicted and observed share over the bins of `reliability`, weighted by molecules."""
-    curve = reliability(truth, probability, bins)
-    weights = np.array(curve["molecules"], dtype=float)
-    if not len(weights):
-        return float("nan")
-    gaps = np.abs(np.array(curve["predicted"]) - np.array(curve["observed"]))
-    return float(np.sum(weights * gaps) / weights.sum())
-
-
 def nearest_similarity(
     queries: NDArray[np.uint8], training: NDArray[np.uint8], block: int = 4096
 ) -> NDArray[np.float32]:

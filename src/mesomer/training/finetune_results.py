@@ -1,4 +1,4 @@
-"""What a fine-tuning found: out-of-fold predictions, figures for each target, split and member, and the report's data.
+"""What a fine-tuning found: out-of-fold predictions, figures for each target, split and member; their tables.
 
 Decided: an out-of-fold prediction of a split is the mean over its ensemble members; means and deviations are taken over
 splits of that. The half-width of the 90 % interval comes from the residuals of these predictions.
@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from mesomer.data.splits import Split
 from mesomer.files import atomic_write
-from mesomer.metrics import METRICS, PRIMARY, mean_and_sd, score
+from mesomer.metrics import METRICS, mean_and_sd, score
 from mesomer.training.finetune_cell import CellResult
 from mesomer.training.finetune_plan import PropertyData
 from mesomer.training.predictor import class_columns
-from mesomer.uncertainty import conformal_half_width, coverage_curve, nearest_similarity, reliability
+from mesomer.uncertainty import conformal_half_width, nearest_similarity
 
-WORST = 12
 ENSEMBLE = "ensemble"
 
 
@@ -172,68 +171,3 @@ def _cell(value: Any) -> Any:
     if value is None or value != value:
         return ""
     return f"{value:.7g}" if isinstance(value, float) else value
-
-
-def target_reports(
-    data: PropertyData, found: OutOfFold, table: Mapping[str, Mapping[str, Mapping[str, Any]]]
-) -> list[dict[str, Any]]:
-    """What the report shows of each target, as plain values."""
-    widths = half_widths(data, found)
-    reports = []
-    for at, (target, place) in enumerate(class_columns(data.targets)):
-        truth = data.y[found.molecule, at]
-        present = np.flatnonzero(~np.isnan(truth))
-        truth, molecules = truth[present], found.molecule[present]
-        probabilities = found.predicted[present, place]
-        predicted = probabilities[:, 0]
-        calibration: dict[str, list[float]] = {}
-        if target.type == "regression":
-            error = np.abs(truth - predicted)
-            calibration = coverage_curve(truth, predicted, molecules)
-        elif target.type == "binary":
-            error = np.abs(truth - predicted)
-            calibration = reliability(truth, predicted)
-        else:
-            error = 1 - probabilities[np.arange(len(truth)), truth.astype(int)]
-            predicted = probabilities.argmax(1).astype(float)
-        reports.append({
-            "name": target.name,
-            "type": target.type,
-            "classes": list(target.classes),
-            "primary": PRIMARY[target.type],
-            "metrics": {name: dict(entry) for name, entry in table[target.name].items()},
-            "half_width": widths[at],
-            "calibration": calibration,
-            "predictions": {
-                "row": [data.rows[m] for m in molecules],
-                "split": found.split[present].tolist(),
-                "truth": truth.tolist(),
-                "predicted": predicted.tolist(),
-                "error": error.tolist(),
-                "similarity": found.similarity[present].tolist(),
-            },
-            "worst": _worst(data, molecules, truth, predicted, error, found.similarity[present]),
-        })  # fmt: skip
-    return reports
-
-
-def _worst(
-    data: PropertyData,
-    molecules: NDArray[np.int64],
-    truth: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-    error: NDArray[np.float64],
-    similarity: NDArray[np.float32],
-) -> list[dict[str, Any]]:
-    """The molecules with the largest errors, each once."""
-    found: dict[int, dict[str, Any]] = {}
-    for at in np.argsort(-error, kind="stable"):
-        molecule = int(molecules[at])
-        if molecule not in found:
-            found[molecule] = {
-                "row": data.rows[molecule], "smiles": data.smiles[molecule], "truth": float(truth[at]),
-                "predicted": float(predicted[at]), "error": float(error[at]), "similarity": float(similarity[at]),
-            }  # fmt: skip
-        if len(found) == WORST:
-            break
-    return list(found.values())
