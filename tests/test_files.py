@@ -95,6 +95,13 @@ def test_existing_outputs_name_overwrite(tmp_path):
     assert names(tmp_path) == ["out.csv"]
 
 
+def test_remote_addresses_make_no_local_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MesomerError, match="remote address"):
+        check_writable("s3://bucket/out.parquet")
+    assert names(tmp_path) == []
+
+
 def test_devices_are_never_replaced():
     with pytest.raises(MesomerError, match="not a file"), atomic_write("/dev/null"):
         pytest.fail("the block must not run")

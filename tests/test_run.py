@@ -194,6 +194,16 @@ def test_full_disk_is_a_sentence(tmp_path):
         assert [int(row["step"]) for row in run.metrics()] == list(range(len(run.metrics())))
 
 
+def test_the_first_error_is_told_even_if_the_manifest_cannot_be_written(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(MesomerError, match="the table is empty"), start(tmp_path / "run"):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+            raise MesomerError("the table is empty")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_ask_to_stop(number):
     before = signal.getsignal(number)

@@ -217,6 +217,8 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
 def check_writable(path: str | os.PathLike[str], overwrite: bool = False, folder: bool = False) -> None:
     """Before work starts: stops if `path` could not be written, or exists and `overwrite` is not given."""
     wanted = Path(path)
+    if re.match(r"[a-z0-9]+:/", str(path)):  # as a local path it would make folders named "s3:"
+        raise MesomerError(f"{path} is a remote address, and outputs go to local folders.", "Choose a local path.")
     with writing(path):
         if folder:
             check_replaceable(wanted, overwrite)

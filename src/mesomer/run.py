@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -299,8 +299,9 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and self.state != "finished":
-            stopped = isinstance(error, (Interrupted, KeyboardInterrupt))
-            self._close("interrupted" if stopped else "failed", error="" if stopped else str(error))
+            stopped = isinstance(error, Interrupted) or not isinstance(error, Exception)
+            with suppress(MesomerError):  # if even this cannot be written, the first error tells why
+                self._close("interrupted" if stopped else "failed", error="" if stopped else str(error))
         if self._guard is not None:
             self._guard.close()
             self._guard = None
