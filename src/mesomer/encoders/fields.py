@@ -68,7 +68,7 @@ SOUND_ATOM = (
     _ELEMENT,
     _DEGREE,
     _group("charge", "atom", "charge", _CLAMPED_CHARGE, 5, 4),
-    _group("chirality", "atom", "cip", _listed([0, 1, 2]), 4, 3),
+    _group("chirality", "atom", "cip", _listed([0, 1, 2, 3, 4]), 6, 5),
     _group("hydrogens", "atom", "hydrogens", _clamped(4), 5, 4),
     _AROMATIC,
 )
