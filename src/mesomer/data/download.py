@@ -158,11 +158,11 @@ def _receive(response: Any, part: Path, start: int, total: int | None, bar: Prog
 
 
 def _blocks(response: Any) -> Iterator[bytes]:
+    # read1 gives what has come so far, so that a broken connection loses nothing that had arrived.
     while True:
         try:
-            block = response.read(_BLOCK)
+            block = response.read1(_BLOCK)
         except http.client.IncompleteRead as error:
-            yield error.partial
             raise _Broken("the connection ended early") from error
         if not block:
             return
