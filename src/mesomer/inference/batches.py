@@ -34,6 +34,15 @@ def choose_device(accelerator: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def use_threads(threads: int | None) -> None:
+    """Limits the processor cores that the network uses."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise MesomerError(f"--threads is {threads}, and must be 1 or more.")
+    torch.set_num_threads(threads)
+
+
 def size_batches(sizes: NDArray[np.integer], atoms_per_batch: int) -> Iterator[NDArray[np.int64]]:
     """Positions in batches of at most `atoms_per_batch` atoms (a larger molecule alone), smaller molecules first."""
     order = np.argsort(sizes, kind="stable")

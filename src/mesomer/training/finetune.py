@@ -34,7 +34,6 @@ from mesomer.training.finetune_plan import (
     FinetuneOptions,
     PropertyData,
     check_parts,
-    descriptor_columns,
     plan_cells,
     property_data,
 )
@@ -48,7 +47,7 @@ from mesomer.training.finetune_results import (
     write_figures,
     write_predictions,
 )
-from mesomer.training.predictor import Predictor, trainable_parameters
+from mesomer.training.predictor import Predictor, descriptor_columns, trainable_parameters
 
 
 @dataclass

@@ -121,11 +121,6 @@ class PropertyData:
         return [target.output for target in self.targets]
 
 
-def descriptor_columns(names: Sequence[str]) -> list[str]:
-    """The columns of the table among the wanted descriptors."""
-    return [name for name in names if name != RDKIT_DESCRIPTORS]
-
-
 def property_data(labelled: Labelled, descriptors: Sequence[str] = ()) -> PropertyData:
     """Featurises labelled molecules once, for all splits and members."""
     from mesomer.chem.descriptors import descriptors_200, ecfp_bits

@@ -133,6 +133,11 @@ class Predictor:
         return state
 
 
+def descriptor_columns(names: Sequence[str]) -> list[str]:
+    """The columns of the table among the wanted descriptors."""
+    return [name for name in names if name != RDKIT_DESCRIPTORS]
+
+
 def scaled_descriptors(raw: NDArray[np.floating], scaling: Scaling) -> Tensor:
     """Extra features [M, columns] as the network takes them: standardised, missing values at the mean."""
     return torch.from_numpy(np.nan_to_num(scaling.apply(raw), nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32))
@@ -198,11 +203,6 @@ def fresh_encoder(encoder: Encoder, seed: int) -> Encoder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return type(encoder)(**encoder.config())
-
-
-def member_summary(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Mean over members [M, T'] and their population standard deviation, None with a single member."""
-    return values.mean(0), values.std(0) if len(values) > 1 else None
 
 
 def trainable_parameters(module: nn.Module) -> int:

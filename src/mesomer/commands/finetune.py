@@ -1,0 +1,155 @@
+"""`mesomer finetune`: labels to a predictor, with its quality measured on molecules that it has not seen."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+
+def finetune(
+    data: str,
+    *,
+    output: str,
+    targets: list[str] | None = None,
+    model: str | None = None,
+    task: Literal["regression", "binary", "multiclass"] | None = None,
+    split: str = "scaffold",
+    split_column: str = "split",
+    folds: int | None = None,
+    repeats: int = 3,
+    ensemble: int = 1,
+    probe: bool = False,
+    scratch: bool = False,
+    epochs: int = 40,
+    batch_size: int = 32,
+    max_lr: float = 1e-3,
+    warmup_epochs: float = 2.0,
+    encoder_lr_scale: float = 1.0,
+    weight_decay: float = 0.0,
+    clip: float | None = 1.0,
+    patience: int | None = None,
+    select: Literal["metric", "loss"] = "metric",
+    freeze: Literal["none", "encoder"] = "none",
+    unfreeze_after: int | None = None,
+    descriptors: list[str] | None = None,
+    readout: Literal["mean", "attention"] = "mean",
+    attn_hidden: int = 128,
+    attn_out: int = 4,
+    ffn_hidden: int = 200,
+    ffn_layers: int = 2,
+    dropout: float = 0.1,
+    activation: Literal["ReLU", "LeakyReLU", "PReLU", "tanh", "SELU", "ELU"] = "ReLU",
+    disagreement: float = 0.1,
+    smiles_column: str | None = None,
+    max_atoms: int = 500,
+    seed: int = 0,
+    precision: Literal["auto", "32", "bf16"] = "auto",
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    threads: int | None = None,
+    save_minutes: float = 5.0,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Train a predictor on your labels, starting from a pre-trained encoder.
+
+    The run folder gets model/ (for mesomer predict), metrics.csv, predictions.csv (of molecules not used in training),
+    splits.csv and report.html. The same command goes on with an interrupted run.
+
+    Args:
+        data: Table with SMILES and labels (CSV, TSV, SDF, Parquet; .gz and .zst), or the name of a benchmark set.
+        output: Run folder.
+        targets: Columns that hold the labels; empty cells are missing labels. A benchmark set knows its own.
+        model: Pre-trained model (folder, run, bundled or hub name); the bundled encoder if not given.
+        task: What the targets are; inferred for each if not given.
+        split: How molecules are divided, for example scaffold, random, cv, scaffold_cv, column, time.
+        split_column: Column that says train, valid or test (split column), or the time (split time).
+        folds: Folds of cv, scaffold_cv and stratified_cv.
+        repeats: How often to split and train anew, with the next seeds.
+        ensemble: Networks trained on each split; their mean predicts.
+        probe: Train only a linear model on the frozen molecule vectors (fast; safer below 100 labels).
+        scratch: Start from random weights instead of the pre-trained ones, to see what pre-training gives.
+        epochs: Passes over the training part.
+        batch_size: Molecules in a training step.
+        max_lr: Highest learning rate; training starts and ends at a tenth of it.
+        warmup_epochs: Epochs in which the rate rises.
+        encoder_lr_scale: Factor on the rate of the encoder.
+        weight_decay: L2 penalty of the optimiser.
+        clip: Largest norm of the gradient.
+        patience: Stop after so many epochs without a better validation figure; never if not given.
+        select: Keep the epoch with the best validation metric or the lowest validation loss.
+        freeze: Never train the encoder (encoder), or train all (none).
+        unfreeze_after: Train the encoder only after so many epochs.
+        descriptors: Extra features, names of numeric columns; rdkit_2d_normalized means 200 computed descriptors.
+        readout: How atoms and bonds become one vector.
+        attn_hidden: Hidden width of the attention readout.
+        attn_out: Weighted means of the attention readout.
+        ffn_hidden: Width of the heads.
+        ffn_layers: Layers of the heads.
+        dropout: Dropout in the heads.
+        activation: Activation in the heads.
+        disagreement: Weight of the squared difference between the two heads in the loss.
+        smiles_column: Column that holds the SMILES; found by its name if not given.
+        max_atoms: Molecules with more atoms are rejected.
+        seed: Start of all random numbers.
+        precision: bf16 is faster where the device has it; auto takes it there.
+        accelerator: Where to compute; auto takes a GPU where there is one.
+        threads: Processor cores to use; all if not given.
+        save_minutes: Minutes between checkpoints.
+        overwrite: Replace another run in the output folder.
+    """
+    from mesomer.data.benchmarks import BENCHMARKS, resolve_data, target_columns, uses_canonical_scaffolds
+    from mesomer.errors import MesomerError
+    from mesomer.inference.batches import use_threads
+    from mesomer.report import finetune_report
+    from mesomer.training.checkpoint import default_model
+    from mesomer.training.finetune import finetune as train
+    from mesomer.training.finetune_plan import FinetuneOptions
+
+    options = FinetuneOptions(
+        epochs=epochs, batch_size=batch_size, max_lr=max_lr, warmup_epochs=warmup_epochs,
+        encoder_lr_scale=encoder_lr_scale, weight_decay=weight_decay, clip=clip, patience=patience, select=select,
+        freeze=freeze, unfreeze_after=unfreeze_after, probe=probe, ensemble=ensemble, scratch=scratch,
+        descriptors=tuple(descriptors or ()), readout=readout, attn_hidden=attn_hidden, attn_out=attn_out,
+        ffn_hidden=ffn_hidden, ffn_layers=ffn_layers, dropout=dropout, activation=activation,
+        disagreement=disagreement, seed=seed, precision=precision, accelerator=accelerator, save_minutes=save_minutes,
+    )  # fmt: skip
+    use_threads(threads)
+    model = model or default_model()
+    path = resolve_data(data)
+    if not targets and data in BENCHMARKS:
+        targets = target_columns(BENCHMARKS[data])
+    if not targets:
+        from mesomer.data.tables import open_table
+
+        names = ", ".join(open_table(path, smiles_column).columns)
+        raise MesomerError("No target column is named.", f"Give --targets with some of these columns: {names}.")
+    config = {
+        "data": data, "output": output, "targets": list(targets), "model": model, "task": task, "split": split,
+        "split_column": split_column, "folds": folds, "repeats": repeats, "ensemble": ensemble, "probe": probe,
+        "scratch": scratch, "epochs": epochs, "batch_size": batch_size, "max_lr": max_lr,
+        "warmup_epochs": warmup_epochs, "encoder_lr_scale": encoder_lr_scale, "weight_decay": weight_decay,
+        "clip": clip, "patience": patience, "select": select, "freeze": freeze, "unfreeze_after": unfreeze_after,
+        "descriptors": descriptors, "readout": readout, "attn_hidden": attn_hidden, "attn_out": attn_out,
+        "ffn_hidden": ffn_hidden, "ffn_layers": ffn_layers, "dropout": dropout, "activation": activation,
+        "disagreement": disagreement, "smiles_column": smiles_column, "max_atoms": max_atoms, "seed": seed,
+        "precision": precision, "accelerator": accelerator, "threads": threads, "save_minutes": save_minutes,
+    }  # fmt: skip
+    found, _ = train(
+        path, targets=targets, output=output, model=model, task=task, smiles_column=smiles_column, split=split,
+        split_column=split_column, folds=folds, repeats=repeats, max_atoms=max_atoms, options=options,
+        overwrite=overwrite, data_name=data, canonical_scaffolds=uses_canonical_scaffolds(data), config=config,
+        write_report=finetune_report,
+    )  # fmt: skip
+    return {"text": _text(found), **found}
+
+
+def _text(found: dict[str, Any]) -> str:
+    """What the run gave and what to do next."""
+    head = "This run was finished before; nothing was done." if found["state"] == "finished" else "Done."
+    return "\n".join(
+        [
+            head,
+            f"On molecules not used in training ({found['split']}):",
+            *(f"  {line}" for line in found["figures"].splitlines()),
+            f"Written: {found['output']} (model/, metrics.csv, predictions.csv, splits.csv, report.html).",
+            f"Next: mesomer predict NEW.csv --model {found['model']} --output pred.csv",
+        ]
+    )
