@@ -8,7 +8,10 @@ never reach the terminal.
 
 from __future__ import annotations
 
+from functools import cache
+
 from rdkit import Chem, rdBase
+from rdkit.Chem import rdqueries
 
 from .schema import MAX_ATOMS, MAX_ISOTOPE
 
@@ -40,7 +43,7 @@ def parse_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[
         return None, TOO_LONG
     if is_missing(text):
         return None, EMPTY
-    if not text.isascii() or "\0" in text:
+    if "\0" in text or not (text.isascii() or text.split(maxsplit=1)[0].isascii()):
         return None, CANNOT_PARSE
     mol = _read(text)
     if mol is None:
@@ -72,11 +75,19 @@ def _read(text: str) -> Chem.Mol | None:
 
 
 def _outside_schema(mol: Chem.Mol) -> bool:
-    if mol.HasQuery():
+    if mol.HasQuery() or mol.HasSubstructMatch(_extreme_atom()):
         return True
-    return any(
-        abs(atom.GetFormalCharge()) > _MAX_CHARGE
-        or atom.GetIsotope() > MAX_ISOTOPE
-        or atom.GetTotalDegree() > _MAX_NEIGHBOURS
-        for atom in mol.GetAtoms()
-    )
+    if mol.GetNumAtoms() <= _MAX_NEIGHBOURS:
+        return False
+    return any(atom.GetTotalDegree() > _MAX_NEIGHBOURS for atom in mol.GetAtoms())
+
+
+@cache
+def _extreme_atom() -> Chem.Mol:
+    """A query for an atom whose charge or isotope the schema cannot hold."""
+    query = rdqueries.FormalChargeGreaterQueryAtom(_MAX_CHARGE)
+    query.ExpandQuery(rdqueries.FormalChargeLessQueryAtom(-_MAX_CHARGE), how=Chem.CompositeQueryType.COMPOSITE_OR)
+    query.ExpandQuery(rdqueries.IsotopeGreaterQueryAtom(MAX_ISOTOPE), how=Chem.CompositeQueryType.COMPOSITE_OR)
+    pattern = Chem.RWMol()
+    pattern.AddAtom(query)
+    return pattern.GetMol()

@@ -1,0 +1,117 @@
+"""A molecule's atoms and bonds as byte strings, one short record each, in one call to RDKit.
+
+A Python call for every property of every atom costs more than reading the SMILES did. `Mol.ToBinary` writes the whole
+state in one call, and what a record says about its atom (element, charge, hydrogens, valence, hybridisation, tag, isotope,
+radicals) is the same for all atoms with the same bytes. So `chem.featurize` asks RDKit's public interface once for each
+*distinct* record and remembers the answer; nothing here interprets a record, it only finds where each one ends.
+
+Decided here: any doubt gives None, and the caller asks atom by atom. Doubt is: a version of the byte format that was not
+tried, queries, atom maps, residues, unknown bits, a section that does not end where it must.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem
+
+KNOWN_FORMATS = frozenset({(16, 3, 0)})
+
+_HEADER = struct.Struct("<IIIIIiiBB")  # endian mark, always 0, version (3), atoms, bonds, flag, tag of the atoms
+_FIXED = (0xDEADBEEF, 0, 0x80, 0x01)
+_TAG_BONDS, _TAG_RINGS = 0x0B, 0x42
+_NARROW_ATOMS = 255  # up to here an atom number takes one byte, above four
+
+
+class Records(NamedTuple):
+    """A molecule taken apart. Equal records mean atoms (bonds) in equal state, apart from their surroundings."""
+
+    atoms: Sequence[bytes]
+    bonds: Sequence[bytes]
+    pairs: np.ndarray  # uint16 [2, E], begin and end atom of each bond
+    rings: Sequence[Sequence[int]]  # atom numbers of each ring
+
+
+def split_records(mol: Chem.Mol) -> Records | None:
+    """The records of a molecule, or None where they cannot be told apart with certainty."""
+    blob = mol.ToBinary()
+    mark, zero, *version, num_atoms, num_bonds, flag, tag = _HEADER.unpack_from(blob)
+    if (mark, zero, flag, tag) != _FIXED or tuple(version) not in KNOWN_FORMATS:
+        return None
+    width = 1 if num_atoms <= _NARROW_ATOMS else 4
+    atom_pattern, bond_pattern = _patterns(width)
+    start = _HEADER.size
+    # No atom reaches into the last 3 bytes for each bond, which keeps the search from running through all of them.
+    atoms = atom_pattern.findall(blob, start, len(blob) - 3 * num_bonds)[:num_atoms]
+    joined = b"".join(atoms)
+    position = start + len(joined)
+    if len(atoms) != num_atoms or not blob.startswith(joined, start) or blob[position] != _TAG_BONDS:
+        return None
+    bonds: Sequence[bytes] = ()
+    pairs = np.zeros((2, 0), dtype=np.uint16)
+    if num_bonds:
+        found = bond_pattern.findall(blob, position + 1)[:num_bonds]
+        heads, plain, marked, references = zip(*found, strict=True)
+        joined = b"".join([part for bond in found for part in bond])
+        if len(found) != num_bonds or not blob.startswith(joined, position + 1):
+            return None
+        position += len(joined)
+        bonds = [one or other for one, other in zip(plain, marked, strict=True)] if any(marked) else plain
+        pairs = np.frombuffer(b"".join(heads), f"<u{width}").reshape(-1, 2).T.astype(np.uint16)
+    rings = _rings(blob, position + 1, width)
+    return None if rings is None else Records(atoms, bonds, pairs, rings)
+
+
+def _rings(blob: bytes, position: int, width: int) -> Sequence[Sequence[int]] | None:
+    if blob[position] != _TAG_RINGS:
+        return None
+    count = int.from_bytes(blob[position + 1 : position + 5], "little")
+    position += 5
+    rings: list[Sequence[int]] = []
+    for _ in range(count):
+        size = int.from_bytes(blob[position : position + width], "little")
+        members = blob[position + width : position + width * (1 + size)]
+        if len(members) != width * size:
+            return None
+        rings.append(members if width == 1 else np.frombuffer(members, f"<u{width}").tolist())
+        position += width * (1 + size)
+    return rings
+
+
+@cache
+def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """One atom; one bond as (atom numbers, record without stereo mark, record with one, atoms it refers to)."""
+    # An atom: element, flags (0x20 no implicit hydrogens, 0x40 aromatic), 4 bytes of property bits, the properties:
+    # one byte for each of the bits 1 to 7, four for bit 8 (isotope). Every other bit is unknown or brings more data.
+    by_size = {size: [low for low in range(0, 256, 2) if low.bit_count() == size] for size in range(8)}
+    atom = b"|".join(
+        _one_of(lows) + high + b"\\x00\\x00.{%d}" % (size + extra)
+        for high, extra in ((b"\\x00", 0), (b"\\x01", 4))
+        for size, lows in by_size.items()
+    )
+    # A bond: two atom numbers, flags (0x40 aromatic, 0x20 conjugated; 8 type, 4 direction, 2 stereo bring a byte each);
+    # after a stereo mark the atoms that it refers to, none or two.
+    known = [flags for flags in range(256) if not flags & 0b1001_0001]
+    plain, marked = (
+        b"|".join(
+            _one_of([f for f in known if bool(f & 2) == stereo and (f & 0b1110).bit_count() == size]) + b".{%d}" % size
+            for size in sizes
+        )
+        for stereo, sizes in ((False, (0, 1, 2)), (True, (1, 2, 3)))
+    )
+    return (
+        re.compile(b".[\\x00\\x20\\x40\\x60](?:" + atom + b")", re.DOTALL),
+        re.compile(
+            b"(.{%d})(?:(%b)|(%b)(\\x00|\\x02.{%d}))" % (2 * width, plain, marked, 2 * width),
+            re.DOTALL,
+        ),
+    )
+
+
+def _one_of(values: list[int]) -> bytes:
+    return b"[" + b"".join(b"\\x%02x" % value for value in values) + b"]"
