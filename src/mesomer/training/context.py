@@ -34,6 +34,8 @@ class Context:
         self.rank: int = fabric.global_rank
         self.world: int = fabric.world_size
         self.precision = precision
+        # sums over many values; Apple's GPUs have no float64
+        self.wide = torch.float32 if self.device.type == "mps" else torch.float64
 
     @classmethod
     def start(cls, accelerator: str = "auto", precision: str = "auto") -> Context:
@@ -81,10 +83,9 @@ class Context:
 
     def sums(self, values: Mapping[str, float | Tensor]) -> dict[str, float]:
         """Sums named numbers over all ranks; every rank gives the same names in the same order."""
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
         if not values:
             return {}
-        row = torch.stack([torch.as_tensor(value, device=self.device).to(dtype) for value in values.values()])
+        row = torch.stack([torch.as_tensor(value, device=self.device).to(self.wide) for value in values.values()])
         return dict(zip(values, self.add_up(row).tolist(), strict=True))
 
     def first(self, work: Callable[[], T]) -> T:

@@ -183,7 +183,7 @@ class _Training:
         state, context, options = self.state, self.context, self.options
         torch.manual_seed(_step_seed(options.seed, state.step, context.rank))
         work = [self.trainee.prepare(batch, state.epoch) for batch in micro]
-        terms, dtype = self.ledger.terms, torch.float32 if context.device.type == "mps" else torch.float64
+        terms, dtype = self.ledger.terms, context.wide
         own = [self.trainee.counts(draw) for _, draw in work]
         counts = torch.tensor([[float(part[name]) for name in terms] for part in own], dtype=dtype).sum(0)
         counts = context.add_up(counts.to(context.device))
@@ -338,7 +338,7 @@ class _Training:
         steps = self.batches.steps(state.epoch)
         if not state.finished and state.epoch_step and steps != state.steps_per_epoch:
             raise MesomerError(
-                f"The training in {folder} stopped inside an epoch of {state.steps_per_epoch} steps, which is now {steps}.",
+                f"The training in {folder} stopped in an epoch of {state.steps_per_epoch} steps; now it has {steps}.",
                 "Use the same number of processes as before, or choose another --output.",
             )
         restore_module(self.module, tensors, path)

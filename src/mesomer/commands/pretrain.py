@@ -1,0 +1,115 @@
+"""The command `mesomer pretrain`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+
+def pretrain(
+    corpus: str,
+    *,
+    output: str,
+    method: str = "batmannet",
+    objective: str | None = None,
+    size: str | None = None,
+    encoder: dict[str, Any] | None = None,
+    objective_options: dict[str, Any] | None = None,
+    init: str | None = None,
+    epochs: int | None = None,
+    max_steps: int | None = None,
+    max_minutes: float | None = None,
+    atoms_per_batch: int = 4096,
+    accumulate: int = 1,
+    schedule: Literal["exponential", "cosine", "constant"] = "exponential",
+    init_lr: float = 1e-4,
+    max_lr: float = 1e-3,
+    final_lr: float = 1e-4,
+    warmup_epochs: float = 0.5,
+    optimizer: Literal["adam", "adamw"] = "adam",
+    weight_decay: float = 0.0,
+    clip: float | None = 1.0,
+    patience: int | None = None,
+    validate_steps: int | None = 2000,
+    validate_molecules: int = 20_000,
+    log_steps: int = 50,
+    save_minutes: float = 5.0,
+    precision: Literal["auto", "32", "bf16"] = "auto",
+    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto",
+    seed: int = 0,
+    threads: int | None = None,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Pre-train an encoder on a prepared corpus.
+
+    The same command goes on with an unfinished run. Several processes: `torchrun --nproc_per_node 8 -m mesomer
+    pretrain …`. SIGTERM, SIGUSR1 and control-C save and exit with 130.
+
+    Args:
+        corpus: Folder that `mesomer prepare` made.
+        output: Run folder; holds `encoder/`, `pretraining/`, `report.html`, `metrics.csv`.
+        method: The encoder, for example batmannet.
+        objective: What it learns from; the method's own if not given.
+        size: Named size of the encoder; its first one if not given.
+        encoder: Single options of the encoder, as `--encoder.hidden_size 128`.
+        objective_options: Single options of the objective, as `--objective_options.mask_ratio 0.5`.
+        init: Model or run folder, or bundled name, whose weights to start from.
+        epochs: Passes through the corpus; 10 if neither this nor max_steps is given.
+        max_steps: Optimiser steps after which to end.
+        max_minutes: Minutes of training after which to end early, with everything written.
+        atoms_per_batch: Atoms that one process takes in one forward pass.
+        accumulate: Forward passes of each process in one optimiser step.
+        schedule: How the learning rate falls after the warm-up.
+        init_lr: Learning rate at the start.
+        max_lr: Learning rate after the warm-up.
+        final_lr: Learning rate at the end.
+        warmup_epochs: Length of the warm-up; parts of an epoch are allowed.
+        optimizer: The optimiser; adamw decays weights apart from the gradient.
+        weight_decay: Weight decay.
+        clip: Largest norm of the gradient; null for none.
+        patience: Validations without a lower loss before the training stops; null for never.
+        validate_steps: Steps between validations inside an epoch; one more comes after each epoch.
+        validate_molecules: Held-out molecules to measure with, at most.
+        log_steps: Steps that one row of metrics.csv covers.
+        save_minutes: Minutes between checkpoints.
+        precision: bf16 computes in bfloat16; auto does so where the device is made for it.
+        accelerator: Where to compute.
+        seed: Another seed, another order, other masks, other first weights.
+        threads: Processor threads; as many as there are cores if not given.
+        overwrite: Replace the run of another configuration.
+    """
+    from mesomer.report.pretrain import write_pretrain_report
+    from mesomer.training.pretrain import PretrainOptions
+    from mesomer.training.pretrain import pretrain as run
+
+    options = PretrainOptions(
+        method=method,
+        objective=objective,
+        size=size,
+        encoder=encoder or {},
+        objective_options=objective_options or {},
+        init=init,
+        epochs=epochs,
+        max_steps=max_steps,
+        max_minutes=max_minutes,
+        atoms_per_batch=atoms_per_batch,
+        accumulate=accumulate,
+        schedule=schedule,
+        init_lr=init_lr,
+        max_lr=max_lr,
+        final_lr=final_lr,
+        warmup_epochs=warmup_epochs,
+        optimizer=optimizer,
+        weight_decay=weight_decay,
+        clip=clip,
+        patience=patience,
+        validate_steps=validate_steps,
+        validate_molecules=validate_molecules,
+        log_steps=log_steps,
+        save_minutes=save_minutes,
+        precision=precision,
+        accelerator=accelerator,
+        seed=seed,
+        threads=threads,
+    )
+    done = run(corpus, output, options, overwrite=overwrite, report=write_pretrain_report)
+    return {"text": done.text, "output": str(done.path), "already_finished": done.already_finished, **done.summary}

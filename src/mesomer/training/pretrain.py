@@ -1,0 +1,293 @@
+"""Pre-training: an objective around an encoder, a corpus, the loop; and what is left of it for others to use.
+
+A run gives `encoder/` (a model folder that fine-tuning and embedding start from), `pretraining/` (the same with the
+objective's heads, from which a later run goes on), `figures.json` (loss and accuracy of each field on held-out
+molecules beside the trivial guess), `metrics.csv` and `checkpoints/`. The weights kept are those of the lowest
+held-out loss. Held-out molecules are hidden alike at every validation, so that its figures can be compared.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mesomer.data.corpus import Corpus
+from mesomer.data.stream import CorpusBatches
+from mesomer.encoders.base import Encoder, build_encoder, encoder_class, sizes
+from mesomer.errors import MesomerError, unknown_name
+from mesomer.files import atomic_write
+from mesomer.objectives.base import DEFAULT_OBJECTIVE, Objective, build_objective
+from mesomer.progress import Progress
+from mesomer.run import RunFolder
+from mesomer.training.checkpoint import ModelFolder, encoder_of, load_model, load_state, save_model
+from mesomer.training.context import Context
+from mesomer.training.loop import FitResult, Listener, LoopOptions, StepReport, fit
+from mesomer.training.objective_trainee import ObjectiveTrainee
+from mesomer.training.pretrain_card import Facts, model_card, summary_text
+from mesomer.training.state import LoopState
+
+FIGURES = "figures.json"
+DEFAULT_EPOCHS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """What to train and how; the loop's options by their names, `None` where the method or the corpus decides."""
+
+    method: str = "batmannet"
+    objective: str | None = None
+    size: str | None = None
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    objective_options: Mapping[str, Any] = field(default_factory=dict)
+    init: str | None = None
+    epochs: int | None = None
+    max_steps: int | None = None
+    max_minutes: float | None = None
+    atoms_per_batch: int = 4096
+    accumulate: int = 1
+    schedule: str = "exponential"
+    init_lr: float = 1e-4
+    max_lr: float = 1e-3
+    final_lr: float = 1e-4
+    warmup_epochs: float = 0.5
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+    patience: int | None = None
+    validate_steps: int | None = 2000
+    validate_molecules: int = 20_000
+    log_steps: int = 50
+    save_minutes: float = 5.0
+    precision: str = "auto"
+    accelerator: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+
+    def loop(self) -> LoopOptions:
+        """The loop's part of the options."""
+        shared = {
+            name: getattr(self, name) for name in inspect.signature(LoopOptions).parameters if hasattr(self, name)
+        }
+        if self.epochs is None and self.max_steps is None:
+            shared["epochs"] = DEFAULT_EPOCHS
+        return LoopOptions(**{**shared, "keep_best": True})
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A finished pre-training: its folder, what it says of itself, and whether it was finished before this call."""
+
+    path: Path
+    summary: dict[str, Any]
+    already_finished: bool
+
+    @property
+    def text(self) -> str:
+        """The summary for people."""
+        return summary_text(self.path, self.summary, self.already_finished)
+
+
+def pretrain(
+    corpus: str | Path,
+    output: str | Path,
+    options: PretrainOptions,
+    *,
+    overwrite: bool = False,
+    report: Callable[[Path], None] | None = None,
+) -> Pretrained:
+    """Pre-trains on a prepared corpus into the run folder `output`, or goes on with the unfinished run in it.
+
+    `report` writes a report into the run folder before it counts as finished.
+    """
+    if options.threads is not None:
+        if options.threads < 1:
+            raise MesomerError(f"--threads is {options.threads}.", "Give at least 1.")
+        torch.set_num_threads(options.threads)
+    start = load_model(options.init, ("pretraining", "encoder", "model")) if options.init is not None else None
+    objective, notes = build(options, start)
+    store = Corpus.open(corpus, objective.extras)
+    if store.num_held_out == 0:
+        raise MesomerError(
+            f"The corpus {corpus} holds out no molecule to measure the training with.", "Prepare a larger corpus."
+        )
+    config = {"corpus": str(corpus), "output": str(output), **asdict(options), "overwrite": overwrite}
+    inputs = {"corpus": store.fingerprint} | ({"init": start.sha256} if start is not None else {})
+    with Context.start(options.accelerator, options.precision) as context:
+        run = _open_run(context, output, config, inputs, overwrite)
+        if run.state == "finished":
+            return Pretrained(run.path, run.summary, True)
+        with run:
+            for note in notes:
+                run.log(note)
+            summary = _Pretraining(run, store, objective, options, context, report).run()
+            return Pretrained(run.path, summary, False)
+
+
+def _open_run(
+    context: Context, output: str | Path, config: dict[str, Any], inputs: dict[str, str], overwrite: bool
+) -> RunFolder:
+    """Opens the run folder on every rank; the first rank makes it before the others look."""
+    opened: list[RunFolder] = []
+
+    def first() -> None:
+        opened.append(RunFolder.open(output, "pretrain", config, inputs, overwrite))
+
+    context.first(first)
+    return opened[0] if opened else RunFolder.open(output, "pretrain", config, inputs)
+
+
+def build(options: PretrainOptions, start: ModelFolder | None = None) -> tuple[Objective, list[str]]:
+    """The objective with its encoder, from random weights or from those of `start`, and what is to be told of it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        if start is None:
+            encoder = build_encoder(options.method, **_encoder_options(options))
+            return _build_objective(options, encoder, {}), []
+        encoder = _encoder_from(options, start)
+        described = start.config.get("objective") or {}
+        name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
+        goes_on = start.kind == "pretraining" and described.get("name") == name
+        objective = _build_objective(options, encoder, described.get("config", {}) if goes_on else {})
+    own = {key: x.shape for key, x in objective.state_dict().items()}
+    if goes_on and own == {key: x.shape for key, x in start.state.items()}:
+        load_state(objective, start.state, start.path)
+        return objective, [f"Starting from the encoder and the heads in {start.path}."]
+    return objective, [f"Starting from the encoder in {start.path}; the heads of the objective are new."]
+
+
+def _build_objective(options: PretrainOptions, encoder: Encoder, before: Mapping[str, Any]) -> Objective:
+    name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
+    if name is None:
+        raise MesomerError(f"The method {options.method} has no objective of its own.", "Name one with --objective.")
+    return build_objective(name, encoder, **{**before, **options.objective_options})
+
+
+def _encoder_options(options: PretrainOptions) -> dict[str, Any]:
+    """The encoder's options by its size and what was given beside it."""
+    known_sizes = sizes(options.method)
+    size = options.size or next(iter(known_sizes))
+    if size not in known_sizes:
+        raise unknown_name(f"size of {options.method}", size, known_sizes)
+    known = set(inspect.signature(encoder_class(options.method)).parameters)
+    for name in options.encoder:
+        if name not in known:
+            raise unknown_name(f"option of the encoder {options.method}", name, known)
+    return {**known_sizes[size], **options.encoder}
+
+
+def _encoder_from(options: PretrainOptions, start: ModelFolder) -> Encoder:
+    """The encoder of a model, which has to be what was asked for beside it."""
+    encoder = encoder_of(start)
+    if encoder.name != options.method:
+        raise MesomerError(
+            f"{start.path} holds the encoder {encoder.name}, and --method is {options.method}.",
+            f"Give --method {encoder.name}.",
+        )
+    asked = _encoder_options(options) if options.size else dict(options.encoder)
+    for name, value in asked.items():
+        if encoder.config().get(name) != value:
+            raise MesomerError(
+                f"The encoder in {start.path} has {name} {encoder.config().get(name)}, and {value} was asked for.",
+                "Leave --size and --encoder out: with --init the model decides.",
+            )
+    return encoder
+
+
+class _Teller(Listener):
+    """Tells of a training: the live line, and the rows of metrics.csv."""
+
+    def __init__(self, run: RunFolder, bar: Progress, molecules_per_step: float) -> None:
+        self.run, self.bar, self.molecules_per_step = run, bar, molecules_per_step
+
+    def on_start(self, state: LoopState, total_steps: int) -> None:
+        self.run.rewind("step", state.step)
+        if state.step:
+            self.run.log(f"Going on after step {state.step:,} of {total_steps:,}.")
+        self.bar.total = round(max(total_steps - state.step, 0) * self.molecules_per_step) or None
+
+    def on_step(self, report: StepReport) -> None:
+        self.bar.note(f"step {report.step:,}, loss {report.loss:.4g}")
+        self.bar.advance(report.molecules)
+
+    def on_log(self, row: dict[str, Any]) -> None:
+        self.run.metric(row)
+
+
+class _Pretraining:
+    """One pre-training in an open run folder."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        corpus: Corpus,
+        objective: Objective,
+        options: PretrainOptions,
+        context: Context,
+        report: Callable[[Path], None] | None,
+    ) -> None:
+        self.run_folder, self.corpus, self.objective = run, corpus, objective
+        self.options, self.context, self.report = options, context, report
+
+    def run(self) -> dict[str, Any]:
+        options, context, run = self.options, self.context, self.run_folder
+        batches = CorpusBatches(
+            self.corpus,
+            atoms_per_batch=options.atoms_per_batch,
+            accumulate=options.accumulate,
+            rank=context.rank,
+            world=context.world,
+            seed=options.seed,
+            extras=self.objective.extras,
+        )
+        trainee = ObjectiveTrainee(
+            self.objective,
+            self.corpus,
+            options.seed,
+            atoms_per_batch=options.atoms_per_batch,
+            limit=options.validate_molecules,
+        )
+        per_step = self.corpus.num_train / max(batches.steps(0), 1)
+        parameters = sum(parameter.numel() for parameter in self.objective.encoder.parameters())
+        run.log(
+            f"Pre-training {options.method} ({parameters:,} parameters) with {self.objective.name} on "
+            f"{self.corpus.num_train:,} molecules, {per_step:.0f} in a step, {batches.steps(0):,} steps an epoch; "
+            f"{context.world} process{'es' if context.world > 1 else ''} on {context.device.type}, "
+            f"{'bfloat16' if context.precision == 'bf16' else 'float32'}."
+        )
+        with Progress(None, "molecules", "pre-training") as bar:
+            listener = _Teller(run, bar, per_step)
+            result = fit(trainee, batches, options.loop(), run.path / "checkpoints", context=context, listener=listener)
+        trainee.module.to(context.device)
+        figures = trainee.figures(context)
+        return context.first(lambda: self._keep(result, trainee, figures, parameters))
+
+    def _keep(
+        self, result: FitResult, trainee: ObjectiveTrainee, figures: dict[str, dict[str, float]], parameters: int
+    ) -> dict[str, Any]:
+        """Writes models, figures, report and summary; on the first rank alone."""
+        run = self.run_folder
+        with atomic_write(run.path / FIGURES) as temporary:
+            temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        facts = Facts.of(run, self.corpus, self.objective, self.options, result, figures, parameters, self.context)
+        described = {
+            "encoder": {"name": self.objective.encoder.name, "config": self.objective.encoder.config()},
+            "objective": {"name": self.objective.name, "config": self.objective.config()},
+            "training": asdict(facts),
+        }
+        card = model_card(facts, figures)
+        for kind, state in (
+            ("encoder", self.objective.encoder.state_dict()),
+            ("pretraining", self.objective.state_dict()),
+        ):
+            save_model(run.path / kind, kind, described, state, card, overwrite=True)
+        summary = {**asdict(facts), "figures": figures}
+        if self.report is not None:
+            self.report(run.path)
+        run.finish(summary)
+        return summary
