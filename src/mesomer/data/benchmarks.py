@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mesomer.data.benchmark_table import BENCHMARKS, Benchmark
-from mesomer.data.conversion import DamagedFile, convert, read_rows, table_digest
+from mesomer.data.conversion import UnexpectedFile, convert, read_rows, table_digest
 from mesomer.data.download import download, exclusive
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.files import atomic_write, sha256_of, writing
@@ -146,7 +146,7 @@ def _fetch(entry: Benchmark, url: str, say: Say, quiet: bool) -> Path:
         say(f"Fetched {url}: sha256 {sha256}.")
     try:
         rows = convert(public, table, entry.targets, entry.conversion)
-    except DamagedFile:
+    except UnexpectedFile:
         public.unlink()
         raise
     comparison = _compare(entry, table, rows)

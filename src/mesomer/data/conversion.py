@@ -26,8 +26,8 @@ from mesomer.files import atomic_write
 Row = list[str]
 
 
-class DamagedFile(MesomerError):
-    """The public file cannot be read to its end: cut short, or not what its name says."""
+class UnexpectedFile(MesomerError):
+    """The public file is not what the rule is for: cut short, a web page, other columns."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ def convert(public: Path, output: Path, targets: Sequence[str], rule: Conversion
     try:
         rows = list(_converted(public, targets, rule))
     except (UnicodeDecodeError, csv.Error, EOFError, OSError, zlib.error) as error:
-        raise DamagedFile(
-            f"The downloaded file {public} cannot be read: {error}.", "Try again; it was removed from the cache."
-        ) from error
+        raise UnexpectedFile(f"The downloaded file {public} cannot be read: {error}.", _ODD) from error
     with ExitStack() as stack:
         raw = stack.enter_context(open(stack.enter_context(atomic_write(output)), "wb"))
         # No name and no time in the gzip header: the same rows give the same bytes.
@@ -105,7 +103,9 @@ def _converted(public: Path, targets: Sequence[str], rule: Conversion) -> Iterat
     merged: dict[str, Row] = {}
     for row in rows:
         if len(row) != len(header):
-            raise MesomerError(f"The downloaded file {public} has a row of {len(row)} cells, not {len(header)}.", _ODD)
+            raise UnexpectedFile(
+                f"The downloaded file {public} has a row of {len(row)} cells, not {len(header)}.", _ODD
+            )
         smiles = row[smiles_at].strip()
         if smiles in rule.without or (rule.readable_only and not _readable(smiles)):
             continue
@@ -120,20 +120,22 @@ def _converted(public: Path, targets: Sequence[str], rule: Conversion) -> Iterat
     yield from merged.values()
 
 
-_ODD = "The public file has changed; get the table by other means and name it, or its folder with MESOMER_DATA."
+_ODD = (
+    "It was removed from the cache: try again, or get the table by other means and name its folder with MESOMER_DATA."
+)
 
 
 def _columns(public: Path, header: Row, targets: Sequence[str], rule: Conversion) -> tuple[int, list[int], list[str]]:
     found = [name for name in rule.smiles if name in header]
     if not found:
-        raise MesomerError(f"The downloaded file {public} has no column {rule.smiles[0]!r}.", _ODD)
+        raise UnexpectedFile(f"The downloaded file {public} has no column {rule.smiles[0]!r}.", _ODD)
     smiles_at = header.index(found[0])
     names = list(targets) or [name for at, name in enumerate(header) if at != smiles_at]
     places = []
     for name in names:
         theirs = rule.renamed.get(name, name)
         if theirs not in header:
-            raise MesomerError(f"The downloaded file {public} has no column {theirs!r}.", _ODD)
+            raise UnexpectedFile(f"The downloaded file {public} has no column {theirs!r}.", _ODD)
         places.append(header.index(theirs))  # the first of several columns of one name
     return smiles_at, places, names
 
