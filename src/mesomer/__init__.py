@@ -12,6 +12,16 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "MesomerError": "mesomer.errors",
+    "Model": "mesomer.inference",
+    "load": "mesomer.inference",
+    "check": "mesomer.commands.check",
+    "embed": "mesomer.commands.embed",
+    "finetune": "mesomer.commands.finetune",
+    "info": "mesomer.commands.info",
+    "models": "mesomer.commands.models",
+    "predict": "mesomer.commands.predict",
+    "prepare": "mesomer.commands.prepare",
+    "pretrain": "mesomer.commands.pretrain",
 }
 
 __all__ = sorted(_PUBLIC)
