@@ -383,8 +383,8 @@ def test_column_without_validation_draws_a_tenth_of_train_by_the_seed():
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (["train"] * 5 + ["tset"] * 3, r"3 of 8 differ: 'tset' for molecule 6"),
-        (["train"] * 7 + [None], r"1 of 8 differ: nothing for molecule 8"),
+        (["train"] * 5 + ["tset"] * 3, r"3 of 8 differ: 'tset' in molecule 6"),
+        (["train"] * 7 + [None], r"1 of 8 differ: nothing in molecule 8"),
         (["train"] * 8, r"no molecule into test"),
         (["test"] * 8, r"no molecule into train"),
         (None, r"needs a column"),
@@ -413,14 +413,25 @@ def test_time_takes_the_nearest_change_of_time():
     assert [len(part) for part in split("time", SMILES[:40], column=[3] * 38 + [4, 5]).parts.values()] == [38, 1, 1]
 
 
+def nth(at: int) -> str:
+    return f"molecule {at + 1}"
+
+
+def test_messages_name_the_rows_of_the_table():
+    with pytest.raises(MesomerError, match=r"'tset' in row 9\."):
+        split("column", SMILES[:3], column=["train", "tset", "test"], rows=[4, 9, 11])
+    with pytest.raises(MesomerError, match=r"nothing in row 11\."):
+        split("time", SMILES[:3], column=[1, 2, None], rows=[4, 9, 11])
+
+
 def test_times_are_numbers_or_iso_dates():
-    assert read_times(["2.5", 1, " 3 "], "t") == [2.5, 1.0, 3.0]
-    dates = read_times(["2020-05-31", "2019-12-01T12:00:00", "2020-05-31T00:00:00+02:00"], "t")
+    assert read_times(["2.5", 1, " 3 "], "t", nth) == [2.5, 1.0, 3.0]
+    dates = read_times(["2020-05-31", "2019-12-01T12:00:00", "2020-05-31T00:00:00+02:00"], "t", nth)
     assert dates[1] < dates[2] < dates[0]
-    with pytest.raises(MesomerError, match=r"1 of 3 do not: 'soon' for molecule 2"):
-        read_times(["2020-05-31", "soon", "2020-06-01"], "when")
-    with pytest.raises(MesomerError, match=r"1 of 3 do not: nothing for molecule 3"):
-        read_times([1.0, 2.0, float("nan")], "when")
+    with pytest.raises(MesomerError, match=r"1 of 3 do not: 'soon' in molecule 2"):
+        read_times(["2020-05-31", "soon", "2020-06-01"], "when", nth)
+    with pytest.raises(MesomerError, match=r"1 of 3 do not: nothing in molecule 3"):
+        read_times([1.0, 2.0, float("nan")], "when", nth)
     with pytest.raises(MesomerError, match=r"2 different times"):
         split("time", SMILES[:8], column=[1, 1, 1, 1, 2, 2, 2, 2])
 

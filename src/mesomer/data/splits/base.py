@@ -134,6 +134,8 @@ class Request:
     """Labels [n] or [n, tasks], NaN or None where missing (rule `stratified_cv`)."""
     canonical: bool = False
     """Chiral scaffolds from canonical SMILES."""
+    rows: Sequence[int] | None = None
+    """Row numbers of the molecules in the user's table, for messages."""
     shared: dict[str, Any] = field(default_factory=dict)
     """What a rule wants to keep between repeats over the same molecules."""
 
@@ -141,6 +143,10 @@ class Request:
     def count(self) -> int:
         """Number of molecules."""
         return len(self.molecules)
+
+    def where(self, at: int) -> str:
+        """How messages name the molecule at this position."""
+        return f"molecule {at + 1}" if self.rows is None else f"row {self.rows[at]}"
 
 
 def group_rows(keys: Sequence[Hashable]) -> Groups:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,7 +38,7 @@ def column(request: Request) -> list[Draft]:
         else:
             parts[part].append(at)
     if unknown:
-        shown = ", ".join(f"{_cell(value)} for molecule {at + 1}" for at, value in unknown[:_SHOWN])
+        shown = ", ".join(f"{_cell(value)} in {request.where(at)}" for at, value in unknown[:_SHOWN])
         raise MesomerError(
             f"Column {request.column_name!r} must say train, valid or test for every molecule; "
             f"{len(unknown)} of {len(values)} differ: {shown}.",
@@ -62,7 +62,7 @@ def column(request: Request) -> list[Draft]:
 def time(request: Request) -> list[Draft]:
     """The oldest rows train, the newest test."""
     values = _values(request)
-    times = read_times(values, request.column_name)
+    times = read_times(values, request.column_name, request.where)
     order = sorted(range(len(times)), key=times.__getitem__)
     groups = [[order[at] for at in group] for group in group_rows([times[at] for at in order])]
     if len(groups) < 3:
@@ -83,7 +83,7 @@ def time(request: Request) -> list[Draft]:
     return [Draft(train, valid, test, ("one split", note))]
 
 
-def read_times(values: Sequence[Any], name: str) -> list[float]:
+def read_times(values: Sequence[Any], name: str, where: Callable[[int], str]) -> list[float]:
     """Numbers or ISO dates as numbers that sort by time."""
     readers = (_number, _date)
     for reader in readers:
@@ -93,7 +93,7 @@ def read_times(values: Sequence[Any], name: str) -> list[float]:
     counts = [sum(reader(value) is not None for value in values) for reader in readers]
     best = readers[counts.index(max(counts))]
     bad = [(at, value) for at, value in enumerate(values) if best(value) is None]
-    shown = ", ".join(f"{_cell(value)} for molecule {at + 1}" for at, value in bad[:_SHOWN])
+    shown = ", ".join(f"{_cell(value)} in {where(at)}" for at, value in bad[:_SHOWN])
     raise MesomerError(
         f"Column {name!r} must hold a number or an ISO date (2020-05-31) for every molecule; "
         f"{len(bad)} of {len(values)} do not: {shown}.",

@@ -88,11 +88,12 @@ def split(
     labels: Any = None,
     canonical: bool = False,
     column_name: str = "split",
+    rows: Sequence[int] | None = None,
 ) -> Split:
     """Draws one split; of rules that give folds, the fold number `fold`. Arguments as in `splits_for`."""
     drawn = splits_for(
         name, molecules, 1, seed, folds, column,
-        fractions=fractions, labels=labels, canonical=canonical, column_name=column_name,
+        fractions=fractions, labels=labels, canonical=canonical, column_name=column_name, rows=rows,
     )  # fmt: skip
     if not 0 <= fold < len(drawn):
         raise MesomerError(f"There is no fold {fold}: split {name} has {len(drawn)}.", "Folds count from 0.")
@@ -111,12 +112,14 @@ def splits_for(
     labels: Any = None,
     canonical: bool = False,
     column_name: str = "split",
+    rows: Sequence[int] | None = None,
 ) -> list[Split]:
     """Draws all repeats, and all folds of each, in this order.
 
     `molecules`: SMILES or RDKit molecules, all of them readable. Repeat r uses seed + r. `column`: the values that
     `time` and `column` read. `labels`: what `stratified_cv` spreads evenly, [n] or [n, tasks], NaN where missing.
     `canonical`: chiral scaffolds from canonical SMILES, as the published splits of BBBP, ClinTox and ToxCast have them.
+    `rows`: the row numbers that messages shall name.
     """
     rule = find_rule(name)
     table = molecules if isinstance(molecules, Molecules) else Molecules(molecules)
@@ -126,7 +129,7 @@ def splits_for(
     for repeat in range(repeats):
         request = Request(
             table, seed + repeat if rule.seeded else seed, fractions, wanted, column, column_name, labels, canonical,
-            shared,
+            rows, shared,
         )  # fmt: skip
         drafts = rule.make(request)
         for at, draft in enumerate(drafts):
