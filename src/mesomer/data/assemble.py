@@ -21,6 +21,7 @@ from mesomer.data.corpus import BLOCK, PARTS, shard_name
 from mesomer.data.duplicates import CODES, DROPPED
 from mesomer.data.shards import (
     Molecules,
+    arrow_schema,
     blocks_of,
     join,
     molecules_of,
@@ -58,6 +59,7 @@ class ShardTask:
     part: str
     number: int
     coordinates: bool
+    block: int
     pieces: list[Piece] = field(default_factory=list)
 
     @property
@@ -68,12 +70,12 @@ class ShardTask:
 
 def plan_shards(folder: Path, staging: Path, chunks: Sequence[Path], parts: np.ndarray) -> Iterator[ShardTask]:
     """The shards to make, from the part of every staged molecule."""
-    coordinates = any("coordinates" in open_arrow(path).schema.names for path in chunks)
+    coordinates = any("coordinates" in arrow_schema(path).names for path in chunks)
     for part in PARTS:
-        task = ShardTask(folder, staging, part, 0, coordinates)
+        task = ShardTask(folder, staging, part, 0, coordinates, BLOCK)
         molecules, atoms, row, number = 0, 0, 0, 0
         for path in chunks:
-            counts = open_arrow(path).column("num_atoms").to_numpy()
+            counts = open_arrow(path, ["num_atoms"]).column(0).to_numpy()
             mine = parts[row : row + len(counts)]
             sizes = np.cumsum(counts[mine == CODES[part]], dtype=np.int64)
             start = 0
@@ -88,7 +90,7 @@ def plan_shards(folder: Path, staging: Path, chunks: Sequence[Path], parts: np.n
                     start = stop
                 if start < len(sizes):
                     yield task
-                    task = ShardTask(folder, staging, part, task.number + 1, coordinates)
+                    task = ShardTask(folder, staging, part, task.number + 1, coordinates, BLOCK)
                     molecules, atoms = 0, 0
             row += len(counts)
             number += int((mine != DROPPED).sum())
@@ -162,7 +164,7 @@ def _describe(task: ShardTask, path: Path, molecules: Molecules) -> dict[str, An
         "largest": int(np.diff(offsets).max()),
         "bytes": path.stat().st_size,
         "sha256": sha256_of(path),
-        "block_atoms": [int(offsets[stop] - offsets[start]) for start, stop in blocks_of(len(molecules), BLOCK)],
+        "block_atoms": [int(offsets[stop] - offsets[start]) for start, stop in blocks_of(len(molecules), task.block)],
         "elements": {str(z): int(elements[z]) for z in np.flatnonzero(elements)},
     }
     if molecules.coordinates is not None:

@@ -94,7 +94,7 @@ def corpus_readme(card: Mapping[str, Any]) -> str:
     files = "\n".join(f"- `{file['file']}` (SHA-256 `{file['sha256']}`)" for file in card["source"]["files"])
     return f"""# A Mesomer corpus of {card["molecules"]:,} molecules
 
-Made on {card["made"]["at"]} with Mesomer {card["versions"]["mesomer"]} and RDKit {card["versions"]["rdkit"]};
+Made with Mesomer {card["versions"]["mesomer"]} and RDKit {card["versions"]["rdkit"]};
 schema version {card["schema_version"]}; fingerprint `{card["fingerprint"]}`.
 
 | | |

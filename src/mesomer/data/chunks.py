@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from mesomer.chem.schema import ATOM_BYTES, BOND_BYTES, SCHEMA_VERSION
-from mesomer.data.shards import SHARD_FORMAT, Molecules, open_arrow, shard_table, write_arrow
+from mesomer.data.shards import SHARD_FORMAT, Molecules, arrow_schema, shard_table, write_arrow
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -109,7 +109,7 @@ def chunk_task(staging: Path, number: int, chunk: Chunk, max_atoms: int, setting
 def is_made(task: ChunkTask) -> bool:
     """Whether an earlier run has made this very chunk."""
     try:
-        metadata = open_arrow(task.path).schema.metadata or {}
+        metadata = arrow_schema(task.path).metadata or {}
     except (FileNotFoundError, pa.ArrowInvalid, pa.ArrowSerializationError, OSError):
         return False
     return metadata.get(b"fingerprint") == task.fingerprint.encode()
@@ -142,7 +142,7 @@ def _add(good: _Good, task: ChunkTask, at: int) -> str | None:
     stored = None if task.mols is None else task.mols[at]
     mol: Mol | None
     if stored is not None:
-        mol = Chem.Mol(stored)
+        mol = Chem.Mol(stored)  # type: ignore[call-overload]  # its stubs say str
         reason = check_mol(mol, task.max_atoms)
     else:
         mol, reason = parse_smiles(task.smiles[at], task.max_atoms)
@@ -204,5 +204,5 @@ def _offsets(counts: list[int]) -> np.ndarray:
 
 def rejected_rows(path: Path) -> list[RejectedRow]:
     """The rejected rows of a chunk file."""
-    stored = open_arrow(path).schema.metadata[b"rejected"].decode()
+    stored = arrow_schema(path).metadata[b"rejected"].decode()
     return [RejectedRow(*item) for item in json.loads(zlib.decompress(bytes.fromhex(stored)))]

@@ -134,7 +134,12 @@ def add_to_corpus(
 def input_sums(table: Table) -> dict[str, str]:
     """SHA-256 of each input file, or of the SMILES of a table in memory."""
     if table.is_file:
-        return {name: sha256_of(name) for name in table.files}
+        sums = {}
+        with Progress(len(table.files), "files", "reading SHA-256") as bar:
+            for name in table.files:
+                sums[name] = sha256_of(name)
+                bar.advance()
+        return sums
     digest = hashlib.sha256()
     for chunk in table.chunks():
         digest.update(repr(chunk.smiles).encode())

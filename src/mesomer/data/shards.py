@@ -243,6 +243,12 @@ def _flat(batch: pa.RecordBatch, name: str, offsets: np.ndarray) -> np.ndarray:
     return np.frombuffer(data, dtype=np.uint8, count=rows * width).reshape(rows, width)
 
 
+def arrow_schema(path: Path) -> pa.Schema:
+    """The schema of an Arrow file, without reading its columns."""
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).schema
+
+
 def shard_metadata(part: str, number: int) -> dict[str, Any]:
     """What every shard says of itself."""
     return {"mesomer_shard": SHARD_FORMAT, "schema_version": SCHEMA_VERSION, "part": part, "shard": number}

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mesomer.data.corpus import BLOCK, Corpus
+from mesomer.data.corpus import Corpus
 from mesomer.data.shards import Molecules, blocks_of, join
 from mesomer.errors import MesomerError
 
@@ -96,7 +96,9 @@ class CorpusBatches:
         self._blocks = [
             Block(number, start, stop, atoms)
             for number, shard in enumerate(corpus.shards(part))
-            for (start, stop), atoms in zip(blocks_of(shard["molecules"], BLOCK), shard["block_atoms"], strict=True)
+            for (start, stop), atoms in zip(
+                blocks_of(shard["molecules"], corpus.card["block"]), shard["block_atoms"], strict=True
+            )
         ]
         self._sizes = np.array([block.stop - block.start for block in self._blocks], dtype=np.int64)
         self._atoms = np.array([block.atoms for block in self._blocks], dtype=np.int64)

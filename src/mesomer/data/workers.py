@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -35,7 +35,7 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
-def run_tasks(function: Callable[[Any], Any], tasks: Iterable[Any], workers: int) -> Iterator[Any]:
+def run_tasks(function: Callable[[Any], Any], tasks: Iterable[Any], workers: int) -> Generator[Any, None, None]:
     """Results of `function(task)` as they come, in no fixed order; one worker, or one task, runs in this process."""
     queue = iter(tasks)
     first = [task for _, task in zip(range(2), queue, strict=False)]
