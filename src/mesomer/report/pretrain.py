@@ -88,8 +88,8 @@ def _method(facts: Mapping[str, Any]) -> str:
         f"{facts['objective']} on {facts['train_molecules']:,} molecules for {facts['epochs']:g} epochs "
         f"({facts['molecule_passes']:,} molecule passes, seed {facts['seed']}) with Mesomer {facts['version']}. "
         f"Figures are of {facts['measured_molecules']:,} molecules held out by a hash of their canonical SMILES, "
-        "hidden alike at every validation. The trivial loss is the entropy of each field's values, the trivial guess their "
-        "commonest one."
+        "hidden alike at every validation. The trivial loss is the entropy of each field's values, the trivial guess "
+        "their commonest one."
     )
 
 
