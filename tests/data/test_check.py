@@ -62,7 +62,8 @@ def test_the_report_ends_with_the_next_command(tmp_path: Path):
     found = check(path, targets=["log S"])
     assert found["next"] == f"mesomer finetune {path} --targets 'log S' --split scaffold --output runs/first"
     found = check(path, targets=["log S"], split_column="split")
-    assert "--split column --split_column split" in found["next"]
+    assert "--split_column split --split column" in found["next"]
+    assert "--task regression" in check(path, targets=["log S"], task="regression")["next"]
     assert found["split"]["parts"] == {"train": 27, "test": 13}
     assert found["targets"][0]["type"] == "regression" and found["targets"][0]["labels"] == 40
     assert check(table(tmp_path, "CCO a", "CCN b", name="t.smi"))["next"].startswith("mesomer embed")
@@ -73,6 +74,17 @@ def test_few_labels_are_said(tmp_path: Path):
     assert any("at least 10" in text for text in found["warnings"])
     rows = [",".join(row.split(",")[:2]) for row in chains(20)]
     assert any("--probe" in text for text in check(table(tmp_path, "smiles,y", *rows), targets=["y"])["warnings"])
+
+
+def test_a_column_of_times_is_not_listed_in_full(tmp_path: Path):
+    path = table(tmp_path, "smiles,year", *(f"CCO,{1900 + at}" for at in range(60)))
+    assert "1 1919, … (60 different values)" in check(path, split_column="year")["text"]
+
+
+def test_what_cannot_be_fine_tuned_is_not_advised(tmp_path: Path):
+    path = table(tmp_path, "smi2,y", "CCO,1.5", "CCN,2")
+    assert check(path, smiles_column="smi2", targets=["y"])["next"].startswith(f"mesomer embed {path}")
+    assert check(path, smiles_column="smi2")["next"].endswith("--targets y --smiles_column smi2")
 
 
 def test_targets_and_their_warnings(tmp_path: Path):

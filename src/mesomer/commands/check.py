@@ -84,7 +84,9 @@ def check(
     facts["possible_targets"] = columns.possible_targets
     if kept:
         facts["split"] = {"column": kept[0], "parts": parts}
-    facts["next"] = _next(data, facts, split_column)
+    facts["next"] = _next(
+        facts, {"data": data, "smiles_column": smiles_column, "task": task, "split_column": split_column}
+    )
     text = _text(facts, rejects_path)
     if output is not None:
         _write(output, facts)
@@ -165,23 +167,29 @@ def _targets(labelled: Labelled) -> list[dict[str, Any]]:
     return targets
 
 
-def _next(data: str, facts: dict[str, Any], split_column: str | None) -> str:
-    """The command that makes sense now."""
+def _next(facts: dict[str, Any], options: dict[str, str | None]) -> str:
+    """The command that makes sense now, with the options that this one was given."""
     import shlex
 
-    words = ["mesomer"]
-    if "targets" in facts:
-        names = ",".join(target["name"] for target in facts["targets"])
-        split = f"--split column --split_column {shlex.quote(split_column)}" if split_column else "--split scaffold"
-        words += ["finetune", shlex.quote(data), "--targets", shlex.quote(names), split, "--output runs/first"]
-    elif facts["possible_targets"] and facts["rows"] < _CORPUS_ROWS * 10:
-        name = facts["possible_targets"][-1 if len(facts["possible_targets"]) == 1 else 0]
-        words += ["check", shlex.quote(data), "--targets", shlex.quote(name)]
+    from mesomer.data.labels import MINIMUM
+
+    given = {name: value for name, value in options.items() if value is not None}
+    data = given.pop("data")
+    enough = facts.get("labelled_molecules", 0) >= MINIMUM
+    if enough:
+        targets = ",".join(target["name"] for target in facts["targets"])
+        split = "column" if "split_column" in given else "scaffold"
+        command, rest = "finetune", {"targets": targets, **given, "split": split, "output": "runs/first"}
+    elif "targets" not in facts and facts["possible_targets"] and facts["rows"] < 10 * _CORPUS_ROWS:
+        command, rest = "check", {"targets": facts["possible_targets"][0], **given}
     elif facts["rows"] >= _CORPUS_ROWS:
-        words += ["prepare", shlex.quote(data), "--output corpora/first"]
+        command, rest = "prepare", {"output": "corpora/first"}
     else:
-        words += ["embed", shlex.quote(data), "--output embeddings.parquet"]
-    return " ".join(words)
+        command, rest = "embed", {"output": "embeddings.parquet"}
+    if "smiles_column" in given:
+        rest["smiles_column"] = given["smiles_column"]
+    words = ["mesomer", command, data, *(word for name, value in rest.items() for word in (f"--{name}", str(value)))]
+    return shlex.join(words)
 
 
 def _text(facts: dict[str, Any], rejects_path: str | None) -> str:
@@ -208,7 +216,9 @@ def _text(facts: dict[str, Any], rejects_path: str | None) -> str:
         more = f", … ({len(facts['possible_targets'])} in all)" if len(facts["possible_targets"]) > _SHOWN else ""
         lines += ["", f"Columns that may be targets: {', '.join(shown)}{more}"]
     if "split" in facts:
-        parts = ", ".join(f"{count:,} {part or '(empty)'}" for part, count in facts["split"]["parts"].items())
+        found = facts["split"]["parts"]
+        parts = ", ".join(f"{count:,} {part or '(empty)'}" for part, count in list(found.items())[:_SHOWN])
+        parts += f", … ({len(found):,} different values)" if len(found) > _SHOWN else ""
         lines += ["", f"Split column {facts['split']['column']!r}: {parts}"]
     if facts["warnings"]:
         lines += ["", "Warnings:", *(f"  {warning}" for warning in facts["warnings"])]
