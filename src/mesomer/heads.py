@@ -210,6 +210,9 @@ class PropertyModel(nn.Module):
 class ProbeModel(nn.Module):
     """A linear model on the standardised vector of a frozen encoder: what `--probe` trains; one output, no views."""
 
+    center: Tensor
+    scale: Tensor
+
     def __init__(
         self, encoder: Encoder, outputs: Sequence[Output], *, vector_width: int, descriptors_dim: int = 0
     ) -> None:
@@ -311,11 +314,11 @@ def property_loss(
             if disagreement and len(views) == 2:
                 entries = entries + disagreement * (views[0][:, columns] - views[1][:, columns]).square()
             total = total + (entries * present[:, tasks]).sum()
-    for number, columns in plan.multiclass:
+    for number, place in plan.multiclass:
         classes = truth[:, number].long()
-        entries = sum(functional.cross_entropy(view[:, columns], classes, reduction="none") for view in views)
+        entries = sum(functional.cross_entropy(view[:, place], classes, reduction="none") for view in views)
         if disagreement and len(views) == 2:
-            entries = entries + disagreement * (views[0][:, columns] - views[1][:, columns]).square().mean(1)
+            entries = entries + disagreement * (views[0][:, place] - views[1][:, place]).square().mean(1)
         total = total + (entries * present[:, number]).sum()
     return total, present.sum()
 

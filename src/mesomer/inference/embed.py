@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch, MolGraph, collate
 from mesomer.encoders.base import Encoder, EncoderOutput
@@ -50,19 +50,19 @@ class Embedder:
         self.max_atoms = 500
         self.readout = "mean"
         self._vectors: Callable[[GraphBatch], Tensor]
+        network: nn.Module
         if is_predictor(self.folder):
             predictor = predictor_of(self.folder)
-            first = predictor.members[0]
-            encoder: Encoder = first.encoder
+            first = network = predictor.members[0]
+            self.encoder = first.encoder
             self.members = len(predictor.members)
             self.max_atoms = predictor.max_atoms
             self.readout = predictor.network_config.get("readout", "mean")
-            self._vectors, network = first.molecule_vectors, first
+            self._vectors = first.molecule_vectors
         else:
-            encoder = encoder_of(self.folder)
+            self.encoder = network = encoder_of(self.folder)
             self.members = 1
-            self._vectors, network = _molecule_vectors(encoder), encoder
-        self.encoder = encoder
+            self._vectors = _molecule_vectors(self.encoder)
         self.runner = Runner(choose_device(accelerator), atoms_per_batch)
         network.to(self.runner.device).eval()
         self.width = self._width()
@@ -96,7 +96,7 @@ class Embedder:
         """Molecule vectors [n, width] in float32; a row of NaN where there is no graph."""
         found = np.full((len(graphs), self.width), np.nan, np.float32)
         good = np.array([at for at, graph in enumerate(graphs) if graph is not None], dtype=np.int64)
-        present = [graphs[at] for at in good]
+        present = [graph for graph in graphs if graph is not None]
         for positions, rows in self.runner.run(present, lambda batch, _: self._compute(batch).float().cpu().numpy()):
             found[good[positions]] = rows
         return found
@@ -106,12 +106,13 @@ class Embedder:
         """Atom or bond vectors, an array [atoms or bonds, width] for each graph; None where there is no graph."""
         found: list[NDArray[np.float32] | None] = [None] * len(graphs)
         good = [at for at, graph in enumerate(graphs) if graph is not None]
+        present = [graph for graph in graphs if graph is not None]
 
         def rows(batch: GraphBatch, _: NDArray[np.int64]) -> list[NDArray[np.float32]]:
             offsets = batch.atom_offsets if self.level == "atom" else batch.bond_offsets
             return np.split(self._compute(batch).float().cpu().numpy(), offsets[1:-1].cpu().numpy())
 
-        for positions, parts in self.runner.run([graphs[at] for at in good], rows):
+        for positions, parts in self.runner.run(present, rows):
             for at, part in zip(positions, parts, strict=True):
                 found[good[at]] = part
         return found

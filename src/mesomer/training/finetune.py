@@ -34,6 +34,7 @@ from mesomer.training.finetune_plan import (
     FinetuneOptions,
     PropertyData,
     check_parts,
+    check_range,
     plan_cells,
     property_data,
 )
@@ -255,6 +256,7 @@ def _read(
         column_name=split_column,
     )
     prepared = property_data(labelled, options.descriptors)
+    check_range(prepared)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]
     if (advice := few_labels_warning(labelled)) is not None and not options.probe:
         warnings.append(advice)

@@ -193,8 +193,8 @@ class CurveListener(Listener):
     """Keeps the learning curve of a cell, through interruptions too, and tells each step to `on_step`."""
 
     def __init__(self, path: Path | None, on_step: Any = None) -> None:
-        self.path, self.rows, self._on_step = path, [], on_step
-        self.rows: list[dict[str, Any]]
+        self.path, self._on_step = path, on_step
+        self.rows: list[dict[str, Any]] = []
 
     def on_start(self, state: LoopState, total_steps: int) -> None:
         """Keeps what was measured before the checkpoint that the training goes on from."""

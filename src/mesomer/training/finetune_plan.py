@@ -24,6 +24,7 @@ from mesomer.training.scaling import Scaling
 
 FREEZE = ("none", "encoder")
 SELECT = ("metric", "loss")
+LARGEST_LABEL = 1e15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,18 @@ def property_data(labelled: Labelled, descriptors: Sequence[str] = ()) -> Proper
         descriptor_names=tuple(descriptors),
         descriptors=np.concatenate(blocks, 1) if blocks else None,
     )
+
+
+def check_range(data: PropertyData) -> None:
+    """Stops at labels whose squares no longer fit a float32: they would turn every figure into infinity."""
+    rows, columns = np.nonzero(np.abs(np.nan_to_num(data.y)) > LARGEST_LABEL)
+    if len(rows):
+        at, column = int(rows[0]), int(columns[0])
+        raise MesomerError(
+            f"The label of {data.targets[column].name!r} in row {data.rows[at]} is too large to compute with: "
+            f"{data.y[at, column]:g}.",
+            "Correct it, give the values in another unit, or take their logarithm.",
+        )
 
 
 def numeric_column(name: str, cells: Sequence[Any], rows: Sequence[int]) -> NDArray[np.float64]:

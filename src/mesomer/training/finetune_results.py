@@ -119,7 +119,7 @@ def write_figures(path: Path, data: PropertyData, rows: Sequence[Mapping[str, An
         for part in ("valid", "test"):
             own = judged(rows, target.name, part)
             for word, place in (("mean", 0), ("sd", 1)):
-                line = {"target": target.name, "type": target.type, "split": word, "part": part}
+                line: dict[str, Any] = {"target": target.name, "type": target.type, "split": word, "part": part}
                 line |= {name: mean_and_sd(row[name] for row in own)[place] for name in METRICS[target.type]}
                 table.append(line)
     write_csv(path, columns, table)

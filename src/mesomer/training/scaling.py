@@ -47,12 +47,12 @@ class Scaling(NamedTuple):
 
     def apply(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Original to standardised values [n, C]; NaN stays."""
-        return (values - self.mean) / self.deviation
+        return (np.asarray(values, np.float64) - self.mean) / self.deviation
 
     def undo(self, columns: NDArray[np.floating], outputs: Sequence[Output]) -> NDArray[np.float64]:
         """Output columns [..., T'] back on the original scale (a multi-class target has one column for each class)."""
         widths = [output.width for output in outputs]
-        return columns * np.repeat(self.deviation, widths) + np.repeat(self.mean, widths)
+        return np.asarray(columns, np.float64) * np.repeat(self.deviation, widths) + np.repeat(self.mean, widths)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists."""
