@@ -140,8 +140,7 @@ def test_damage_is_told_in_one_sentence(corpus, tmp_path):
     }
     for number, (words, change) in enumerate(cases.items()):
         text = damaged(corpus, tmp_path / str(number), change)
-        assert words in text or "it has no corpus.json" in text, text
-        assert "mesomer prepare" in text or "Update" in text or "Prepare" in text, text
+        assert words in text and ("prepare" in text.lower() or "Update" in text), text
 
 
 def test_a_shard_of_the_right_size_but_wrong_content(corpus, tmp_path):

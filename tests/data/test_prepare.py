@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -129,9 +130,9 @@ def test_first_occurrence_wins_and_passes_agree(table, tmp_path, monkeypatch):
 
 
 def test_any_number_of_workers_makes_the_same_bytes(table, tmp_path):
-    for workers in (1, 3):
+    for workers in (1, 2):
         make(table, tmp_path / str(workers), workers=workers, add=["motifs"])
-    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 class Killed(BaseException):
@@ -214,7 +215,7 @@ def test_kill_9_at_random_moments_changes_nothing(table, tmp_path):
 
     assert start(tmp_path / "whole", 1).wait(120) == 0
     folder, kills = tmp_path / "killed", []
-    for _ in range(5):
+    for _ in range(4):
         process = start(folder)
         limit = time.monotonic() + 60
         while not (folder / "staging").exists() and process.poll() is None and time.monotonic() < limit:
@@ -231,7 +232,7 @@ def test_kill_9_at_random_moments_changes_nothing(table, tmp_path):
 
 
 def test_sigterm_saves_and_exits_130(tmp_path):
-    table = write_table(tmp_path / "table.csv", demo_smiles(2173) * 4)
+    table = write_table(tmp_path / "table.csv", demo_smiles(2173) * 2)
     command = [sys.executable, "-m", "mesomer", "prepare", str(table), "--output", str(tmp_path / "corpus")]
     command += ["--workers", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -243,7 +244,7 @@ def test_sigterm_saves_and_exits_130(tmp_path):
     assert json.loads((tmp_path / "corpus" / "manifest.json").read_text())["status"] == "interrupted"
     again = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert again.returncode == 0 and "Resuming" in again.stderr, again.stderr
-    assert Corpus.open(tmp_path / "corpus").card["duplicates"] >= 3 * 2173
+    assert Corpus.open(tmp_path / "corpus").card["duplicates"] >= 2173
 
 
 def test_a_finished_corpus_is_left_alone(table, tmp_path):
@@ -286,6 +287,7 @@ def test_too_little_disk_is_told_at_the_start(table, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage)
     with pytest.raises(MesomerError, match=r"needs about .* the disk has 0.0 MB free"):
         make(table, tmp_path / "corpus")
+    assert not (tmp_path / "corpus").exists()
 
 
 def test_disk_estimate_is_near_the_truth(table, tmp_path):
@@ -314,6 +316,24 @@ def test_coordinates_follow_their_atoms(tmp_path, small):
             batch = corpus.batch(part, np.arange(corpus.count(part)))
             length = (batch.coordinates[batch.source] - batch.coordinates[batch.target]).norm(dim=1)
             assert ((length > 1.1) & (length < 1.7)).all()
+
+
+def test_drawings_are_not_coordinates(tmp_path, small):
+    writer = Chem.SDWriter(str(tmp_path / "mols.sdf"))
+    flat, solid = Chem.MolFromSmiles("CCO"), Chem.AddHs(Chem.MolFromSmiles("CCN"))
+    AllChem.Compute2DCoords(flat)
+    AllChem.EmbedMolecule(solid, randomSeed=7)
+    writer.write(flat)
+    writer.write(solid)
+    writer.close()
+    corpus = make(tmp_path / "mols.sdf", tmp_path / "corpus")
+    assert corpus.card["with_coordinates"] == 1
+    known = [not bool(corpus.batch("train", [at]).coordinates.isnan().any()) for at in range(corpus.num_train)]
+    assert sorted(zip(corpus.smiles("train", range(corpus.num_train)), known, strict=True)) in (
+        [("CCN", True), ("CCO", False)],
+        [("CCN", True)],
+        [("CCO", False)],
+    )
 
 
 def test_lists_and_frames_are_taken(tmp_path, small):
@@ -490,3 +510,12 @@ def test_hostile_rows(data_folder, tmp_path):
                 assert rejects[number] == "empty", row
             case "rejected":
                 assert number in rejects, row
+
+
+def test_the_documented_python_runs(tmp_path, small, monkeypatch, capsys):
+    page = Path(__file__).resolve().parents[2] / "docs" / "corpus.md"
+    monkeypatch.chdir(tmp_path)
+    write_table(Path("library.csv"), demo_smiles(60))
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(page), "exec"), {})
+    assert "['number', 'row', 'num_atoms'" in capsys.readouterr().out

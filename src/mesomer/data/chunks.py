@@ -3,7 +3,8 @@
 A chunk file holds the codes, canonical SMILES and hash of every good row, and the rejected rows with their reasons. It
 carries the fingerprint of the rows and settings it was made from: a later run keeps it if the fingerprint still fits,
 whatever killed the earlier run and wherever. Codes are those of the canonical SMILES, not of the spelling in the input:
-a corpus says the same as `featurize` of the SMILES stored in it, atom by atom.
+a corpus says the same as `featurize` of the SMILES stored in it, atom by atom. Coordinates are kept where the input has
+three-dimensional ones, in that order of atoms.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def _add(good: _Good, task: ChunkTask, at: int) -> str | None:
     else:
         spelt = mol
     coordinates = None
-    if stored is not None and mol.GetNumConformers():
+    if stored is not None and mol.GetNumConformers() and mol.GetConformer().Is3D():
         order = list(mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
         if spelt.GetNumAtoms() != len(order):  # hydrogens that only the structure spells out
             return CANNOT_PARSE

@@ -35,7 +35,7 @@ from mesomer.data.corpus import CARD, Corpus, read_card, repair_hint
 from mesomer.data.disk import check_space
 from mesomer.data.duplicates import choose_parts
 from mesomer.data.rejects import Rejects
-from mesomer.data.tables import Table, open_table
+from mesomer.data.tables import Chunk, Table, open_table
 from mesomer.data.workers import available_cores, run_tasks
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write, remove, sha256_of
@@ -53,8 +53,8 @@ class Prepared(NamedTuple):
     """Added columns computed now."""
 
 
-class _InputError(Exception):
-    """The input turned out to be unreadable; the cause is the user's error."""
+class _NothingToKeep(Exception):
+    """The input is unreadable or the disk too small: nothing made so far is of use. The cause is the user's error."""
 
 
 def prepare(source: Any, output: str | Path, **options: Any) -> Corpus:
@@ -109,7 +109,7 @@ def prepare_corpus(
                 corpus = work.make_corpus()
             computed = [name for name in names if work.add(corpus, name)]
             remove(run.path / "staging")
-    except _InputError as error:
+    except _NothingToKeep as error:
         if state == "new":
             remove(run.path)
         assert error.__cause__ is not None
@@ -203,12 +203,12 @@ class _Work:
         """All three stages and the card; or only the missing shards of a finished corpus."""
         run, started = self.run, time.monotonic()
         old = read_card(run.path) if (run.path / CARD).exists() else None
-        for note in self.table.notes:
-            run.log(note)
+        told = self._tell_notes(set())
         if old is not None and (lacking := _lacking(run.path)):
             run.log(f"Making {', '.join(lacking)} again.")
         if old is None or lacking:
             chunks = self._make_chunks()
+            self._tell_notes(told)
             parts = choose_parts(chunks)
             with atomic_write(parts_path(self.staging)) as temporary, open(temporary, "wb") as handle:
                 np.save(handle, parts)
@@ -225,6 +225,14 @@ class _Work:
         run.finish({name: corpus.card[name] for name in ("molecules", "train", "held_out", "duplicates", "rejected")})
         return corpus
 
+    def _tell_notes(self, told: set[str]) -> set[str]:
+        """Says what the table has to say (some of it turns up only while rows are read); gives all of it."""
+        notes = self.table.notes
+        for note in notes:
+            if note not in told:
+                self.run.log(note)
+        return {*told, *notes}
+
     def _make_chunks(self) -> list[Path]:
         """The first stage; gives the chunk files in input order."""
         paths: list[Path] = []
@@ -240,18 +248,24 @@ class _Work:
             try:
                 chunk = next(chunks, None)
             except MesomerError as error:
-                raise _InputError from error
+                raise _NothingToKeep from error
             if chunk is None:
                 return
             self.check_stop()
             if not paths:
-                check_space(self.run.path, chunk.smiles, self.table.estimated_rows)
+                self._check_space(chunk)
             task = chunk_task(self.staging, len(paths), chunk, self.table.max_atoms, settings)
             paths.append(chunk_path(self.staging, len(paths)))
             if is_made(task):
                 bar.advance(len(task.rows))
             else:
                 yield task
+
+    def _check_space(self, chunk: Chunk) -> None:
+        try:
+            check_space(self.run.path, chunk.smiles, self.table.estimated_rows)
+        except MesomerError as error:
+            raise _NothingToKeep from error
 
     def _write_rejects(self, chunks: Sequence[Path], molecules: int) -> Counter[str]:
         """Writes rejects.csv; an error if nothing is left."""
@@ -260,7 +274,7 @@ class _Work:
                 for row in rejected_rows(path):
                     rejects.add(*row)
             if not molecules:
-                raise _InputError from self.table.nothing_readable(rejects.counts)
+                raise _NothingToKeep from self.table.nothing_readable(rejects.counts)
         return rejects.counts
 
     def _make_shards(
