@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType
@@ -49,9 +48,6 @@ def load_command(name: str) -> Callable[..., dict[str, Any] | None]:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """While a command runs, SIGTERM ends it in order, as control-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     owner = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -60,7 +56,11 @@ def _terminable() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # a forked worker dies as usual
         os.kill(os.getpid(), number)
 
-    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        before = signal.signal(signal.SIGTERM, handle)
+    except ValueError:  # Python allows handlers in the main thread alone
+        yield
+        return
     try:
         yield
     finally:
@@ -124,13 +124,22 @@ def _run(name: str, words: Sequence[str]) -> int:
     return DONE
 
 
+def _overview() -> str:
+    """The text of `mesomer --help`: the first line of each command's docstring."""
+    lines = ["usage: mesomer COMMAND [options]", ""]
+    lines += ["Molecular representations from unlabelled molecules; property predictions from few labels.", ""]
+    for name in COMMANDS:
+        first, _, _ = (load_command(name).__doc__ or "").partition("\n")
+        lines.append(f"  {name:<12}{first}")
+    lines += ["", "mesomer COMMAND --help tells all about one command; mesomer --version prints the version."]
+    return "\n".join(lines)
+
+
 def _top(words: Sequence[str]) -> int:
     if not words or words[0] in ("--help", "-h", "help"):
         if len(words) > 1 and words[0] == "help":
             return _run(words[1], ["--help"])
-        from mesomer.usage import overview
-
-        _print(overview({name: load_command(name) for name in COMMANDS}))
+        _print(_overview())
         return DONE
     if words[0] == "--version":
         from mesomer import __version__

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -23,6 +22,8 @@ class MesomerError(Exception):
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> MesomerError:
     """The error for a name that is not in a registry, with the nearest known one."""
+    import difflib
+
     known = sorted(choices)
     near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."

@@ -88,12 +88,3 @@ def command_help(name: str, function: Callable[..., Any]) -> str:
     parts += _table([(_left(o), _right(o)) for o in options if not o.positional], width)
     parts += ["", "common:", *_table(list(COMMON), width)]
     return "\n".join(parts)
-
-
-def overview(commands: dict[str, Callable[..., Any]]) -> str:
-    """The text of `mesomer --help`."""
-    lines = ["usage: mesomer COMMAND [options]", ""]
-    lines.append("Molecular representations from unlabelled molecules; property predictions from few labels.")
-    lines += ["", *(f"  {name:<12}{summary_of(function)}" for name, function in commands.items())]
-    lines += ["", "mesomer COMMAND --help tells all about one command; mesomer --version prints the version."]
-    return "\n".join(lines)

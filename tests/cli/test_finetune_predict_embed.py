@@ -1,0 +1,286 @@
+"""The three commands from end to end: outputs, interruptions, hostile input, places that cannot be written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from small_models import heteroatoms, molecules, read_table, save_encoder, write_table
+
+QUICK = ("--epochs", "2", "--ffn_hidden", "16", "--split", "random", "--accelerator", "cpu", "--precision", "32")
+SMILES = molecules(80, seed=5)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(save_encoder(tmp_path_factory.mktemp("encoder") / "small"))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    columns = {"smiles": SMILES, "n": [heteroatoms(text) + 0.5 for text in SMILES]}
+    return str(write_table(tmp_path_factory.mktemp("data") / "data.csv", columns))
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, encoder, table):
+    """A finished fine-tuning."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    words = ["finetune", table, "--targets", "n", "--model", encoder, "--output", str(folder), "--repeats", "2", *QUICK]
+    assert process(*words).wait() == 0
+    return str(folder)
+
+
+def process(*words, **more):
+    """A command line in a process of its own, on one core."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "mesomer", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment, **more,
+    )  # fmt: skip
+
+
+def user_error(outcome, *words):
+    """Exit code 2, one sentence that holds the words, no traceback."""
+    assert outcome.code == 2, outcome
+    assert "Traceback" not in outcome.err and "fault in Mesomer" not in outcome.err
+    for word in words:
+        assert word in outcome.err, outcome.err
+    return True
+
+
+def test_the_journey(mesomer, encoder, table, run_folder, tmp_path):
+    again = mesomer(
+        "finetune", table, "--targets", "n", "--model", encoder, "--output", run_folder, "--repeats", "2", *QUICK
+    )
+    assert again.code == 0 and "finished before" in again.out and "mesomer predict" in again.out
+    got = mesomer("predict", table, "--model", run_folder, "--output", "p.csv", "--json")
+    assert got.code == 0 and json.loads(got.out)["rows"] == len(SMILES)
+    assert [row["smiles"] for row in read_table(tmp_path / "p.csv")] == SMILES
+    for level in ("molecule", "atom", "bond"):
+        got = mesomer("embed", table, "--model", encoder, "--output", f"{level}.parquet", "--level", level)
+        assert got.code == 0 and f"{len(SMILES)} rows" in got.out
+        assert pq.read_table(tmp_path / f"{level}.parquet").num_rows == len(SMILES)
+    got = mesomer("embed", table, "--model", run_folder, "--output", "tuned.npy")
+    assert got.code == 0 and "2 members" in got.out and np.load(tmp_path / "tuned.npy").shape == (len(SMILES), 32)
+
+
+def test_config_file_of_the_run_repeats_it(mesomer, run_folder):
+    got = mesomer("finetune", "--config", f"{run_folder}/config.yaml", "--output", "again")
+    assert got.code == 0, got.err
+    for name in ("metrics.csv", "predictions.csv", "splits.csv"):
+        assert Path("again", name).read_bytes() == Path(run_folder, name).read_bytes()
+
+
+def watch(running, sign, seconds=60):
+    """Waits until `sign()` is true while the process runs."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and running.poll() is None and not sign():
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_and_gives_the_same(encoder, table, tmp_path, how):
+    words = ["finetune", table, "--targets", "n", "--model", encoder, "--repeats", "2", "--save_minutes", "0", *QUICK]
+    words[words.index("--epochs") + 1] = "6"
+    assert process(*words, "--output", str(tmp_path / "whole")).wait() == 0
+    running = process(*words, "--output", str(tmp_path / "killed"))
+    cells = tmp_path / "killed" / "cells"
+    # inside the second cell: its first checkpoint is there
+    watch(running, lambda: (cells / "split001-member00" / "last.safetensors").exists())
+    running.send_signal(how)
+    code = running.wait()
+    assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    assert not (tmp_path / "killed" / "model").exists()
+    resumed = process(*words, "--output", str(tmp_path / "killed"))
+    _, said = resumed.communicate()
+    assert resumed.returncode == 0 and "Resuming" in said
+    for name in ("metrics.csv", "predictions.csv", "splits.csv", "model/model.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert not cells.exists()
+    assert not [path for path in (tmp_path / "killed").rglob(".tmp-*")]
+
+
+def test_a_set_of_the_registry_knows_its_targets(mesomer, data_folder, encoder, monkeypatch):
+    monkeypatch.setenv("MESOMER_DATA", str(data_folder))
+    words = ("--model", encoder, "--output", "run", "--probe", "--repeats", "1", "--split", "random")
+    got = mesomer("finetune", "freesolv", *words)
+    assert got.code == 0 and "rmse" in got.out
+    assert user_error(mesomer("finetune", "freesolvv", *words), "freesolv")
+
+
+def hostile_rows(data_folder):
+    with open(data_folder / "hostile" / "rows.csv", newline="", encoding="utf-8") as handle:
+        return [{**row, "smiles": row["smiles"].replace("\\x00", "\0")} for row in csv.DictReader(handle)]
+
+
+def assert_verdicts(rows, errors):
+    for row, error in zip(rows, errors, strict=True):
+        said = f"{row['smiles'][:40]!r} ({row['why']}): {error}"
+        if row["verdict"] == "ok":
+            assert not error or error.startswith(("more than", "longer than")), said
+        elif row["verdict"] == "empty":
+            assert error == "empty", said
+        elif row["verdict"] == "rejected":
+            assert error and error != "empty", said
+
+
+def test_hostile_rows(mesomer, data_folder, encoder, run_folder, tmp_path):
+    rows = hostile_rows(data_folder)
+    table = {"smiles": [row["smiles"] for row in rows], "y": [f"{at / 7:.3f}" for at in range(len(rows))]}
+    path = str(write_table(tmp_path / "rows.csv", table))
+    assert mesomer("embed", path, "--model", encoder, "--output", "e.parquet").code == 0
+    embedded = pq.read_table(tmp_path / "e.parquet").to_pylist()
+    assert_verdicts(rows, [row["mesomer_error"] for row in embedded])
+    assert all((row["embedding"] is None) == (row["mesomer_error"] is not None) for row in embedded)
+    assert mesomer("predict", path, "--model", run_folder, "--output", "p.csv").code == 0
+    predicted = read_table(tmp_path / "p.csv")
+    assert_verdicts(rows, [row["mesomer_error"] or None for row in predicted])
+    assert all((row["n_pred"] == "") == (row["mesomer_error"] != "") for row in predicted)
+    assert [row["y"] for row in predicted] == table["y"]
+    got = mesomer("finetune", path, "--targets", "y", "--model", encoder, "--output", "run", "--repeats", "1", *QUICK)
+    assert got.code == 0, got.err
+    rejected = {int(row["row"]): row["reason"] for row in read_table(tmp_path / "run" / "rejects.csv")}
+    assert_verdicts(rows, [rejected.get(at + 1) for at in range(len(rows))])
+
+
+def hostile_files(data_folder, command):
+    folder = data_folder / "hostile" / "files"
+    return [
+        row | {"path": str(folder / row["file"])}
+        for row in read_table(folder / "FILES.csv")
+        if row["commands"] == command
+    ]
+
+
+@pytest.mark.parametrize("command", ["embed", "predict"])
+def test_hostile_files(mesomer, data_folder, encoder, run_folder, tmp_path, command):
+    model = encoder if command == "embed" else run_folder
+    for file in hostile_files(data_folder, "read") + hostile_files(data_folder, "label"):
+        output = tmp_path / f"{file['file']}.csv"
+        got = mesomer(command, file["path"], "--model", model, "--output", str(output))
+        said = f"{file['file']}: {got}"
+        outcome = file["outcome"] if file["commands"] == "read" else "ok"
+        allowed = {0} if outcome in ("ok", "rejects", "warning") else {0, 2} if " or " in outcome else {2}
+        assert got.code in allowed, said
+        assert output.exists() == (got.code == 0), said
+        if got.code == 2:
+            assert user_error(got)
+        else:
+            bad = [row for row in read_table(output) if row["mesomer_error"]]
+            assert bool(bad) == (outcome == "rejects") or outcome == "ok", said
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_hostile_labels(mesomer, encoder, tmp_path):
+    """The defects of the label files among enough good rows."""
+    y = [str(heteroatoms(text) + 0.5) for text in SMILES]
+    words = [str(heteroatoms(text) > 2) for text in SMILES]
+
+    def run(values, *more, smiles=SMILES):
+        path = write_table(tmp_path / "t.csv", {"smiles": smiles, "y": values})
+        return mesomer(
+            "finetune", str(path), "--targets", "y", "--model", encoder, "--output", "run", "--overwrite",
+            "--repeats", "1", "--probe", "--split", "random", *more,
+        )  # fmt: skip
+
+    got = run([*y[:10], "high", "inf", *y[12:]])
+    assert got.code == 0
+    assert [(row["row"], row["reason"]) for row in read_table(tmp_path / "run" / "rejects.csv")] == [
+        ("11", "bad label"), ("12", "bad label"),
+    ]  # fmt: skip
+    assert user_error(run(["a", "b", "c", *words[3:]], "--task", "binary"), "not binary")
+    assert user_error(run(["1"] * 80, "--task", "binary"), "only the class")
+    assert user_error(run([""] * 80), "no label")
+    assert user_error(run(["text"] * 40 + ["more"] * 20 + y[60:], "--task", "regression"), "not numeric", "row 1")
+    got = run(["3.5"] * 80)
+    assert got.code == 2 or "nothing to learn" in got.err
+    got = run([*y, "9.5", "1.5"], smiles=[*SMILES, SMILES[0], SMILES[0]])
+    assert got.code == 0 and "different labels" in got.err and "mean" in got.err
+
+
+def test_errors_are_one_sentence_and_leave_nothing(mesomer, encoder, table, run_folder, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    below = str(tmp_path / "file" / "out.parquet")
+    assert user_error(mesomer("embed", table, "--model", encoder, "--output", below), "file")
+    assert user_error(mesomer("predict", table, "--model", run_folder, "--output", below + ".csv"), "file")
+    assert user_error(
+        mesomer("finetune", table, "--targets", "n", "--model", encoder, "--output", str(tmp_path / "file" / "run")),
+        "file",
+    )
+    (tmp_path / "there.csv").write_text("old")
+    assert user_error(mesomer("embed", table, "--model", encoder, "--output", "there.csv"), "--overwrite")
+    assert (tmp_path / "there.csv").read_text() == "old"
+    assert user_error(mesomer("embed", table, "--model", encoder, "--output", "x.json"), "x.json")
+    assert user_error(mesomer("embed", table, "--model", encoder, "--output", "x.npy", "--level", "bond"), "parquet")
+    assert user_error(mesomer("embed", "absent.csv", "--model", encoder, "--output", "x.npy"), "absent.csv")
+    assert user_error(mesomer("embed", table, "--model", "absent/model", "--output", "x.npy"), "absent/model")
+    assert user_error(mesomer("predict", table, "--model", encoder, "--output", "x.csv"), "finetune")
+    assert user_error(mesomer("predict", table, "--model", run_folder, "--output", "x.npy"), "x.npy")
+    assert user_error(mesomer("embed", table, "--model", encoder, "--output", "x.npy", "--level", "atoms"), "atom")
+    assert user_error(mesomer("finetune", table, "--model", encoder, "--output", "run"), "--targets", "n")
+    assert user_error(
+        mesomer("finetune", table, "--targets", "m", "--model", encoder, "--output", "run"), "'m'", "smiles, n"
+    )
+    other = ("--targets", "n", "--model", encoder, "--output", run_folder, "--repeats", "3", *QUICK)
+    assert user_error(mesomer("finetune", table, *other), "repeats was 2, now 3", "--overwrite")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there.csv"]
+
+
+def test_damaged_model_folders(mesomer, encoder, table, tmp_path):
+    import shutil
+
+    for damage in ("cut", "newer", "foreign", "empty"):
+        copy = tmp_path / damage
+        shutil.copytree(encoder, copy)
+        config = json.loads((copy / "config.json").read_text())
+        if damage == "cut":
+            (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:1000])
+        elif damage == "newer":
+            (copy / "config.json").write_text(json.dumps(config | {"mesomer_format": 99}))
+        elif damage == "foreign":
+            (copy / "config.json").write_text('{"model_type": "bert"}')
+        else:
+            (copy / "model.safetensors").write_bytes(b"")
+        assert user_error(mesomer("embed", table, "--model", str(copy), "--output", "e.npy"), str(copy))
+    assert not (tmp_path / "e.npy").exists()
+
+
+def limited():
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+def test_a_full_disk_leaves_no_half_output(encoder, run_folder, tmp_path):
+    big = write_table(tmp_path / "big.csv", {"smiles": SMILES * 10})
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for words in (
+        ("embed", str(big), "--model", encoder, "--output", str(tmp_path / "e.npy")),
+        ("embed", str(big), "--model", encoder, "--output", str(tmp_path / "e.parquet")),
+        ("predict", str(big), "--model", run_folder, "--output", str(tmp_path / "p.csv")),
+    ):
+        running = process(*words, preexec_fn=limited)
+        _, said = running.communicate()
+        assert running.returncode == 2 and "Cannot write" in said and "Traceback" not in said, said
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_help_names_every_option(mesomer):
+    for command, words in (
+        ("finetune", ("--targets", "--unfreeze_after", "--probe", "--scratch", "--descriptors", "--encoder_lr_scale")),
+        ("predict", ("--suffix", "--on_error", "--model")),
+        ("embed", ("--level", "--dtype", "--workers")),
+    ):
+        got = mesomer(command, "--help")
+        assert got.code == 0 and all(word in got.out for word in words)
