@@ -12,20 +12,20 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from mesomer.chem.schema import ATOM_BYTES, BOND_BYTES, SCHEMA_VERSION
+from mesomer.chem.schema import SCHEMA_VERSION
 from mesomer.data.shards import SHARD_FORMAT, Molecules, arrow_schema, shard_table, write_arrow
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-    from mesomer.chem.graph import MolGraph
     from mesomer.data.tables import Chunk
 
 CHUNK_ROWS = 4096
@@ -60,14 +60,13 @@ class ChunkTask:
     file: str
 
 
-@dataclass
-class _Good:
-    """Good rows of a chunk, as they are collected."""
+class _Good(NamedTuple):
+    """A row that became a molecule."""
 
-    rows: list[int] = field(default_factory=list)
-    smiles: list[str] = field(default_factory=list)
-    graphs: list[MolGraph] = field(default_factory=list)
-    coordinates: list[np.ndarray | None] = field(default_factory=list)
+    row: int
+    smiles: str
+    mol: Mol
+    coordinates: np.ndarray | None
 
 
 def smiles_hash(smiles: str) -> bytes:
@@ -118,12 +117,14 @@ def is_made(task: ChunkTask) -> bool:
 
 def make_chunk(task: ChunkTask) -> int:
     """Makes one chunk file; gives the number of its rows."""
-    good, rejected = _Good(), []
+    good, rejected = [], []
     for at, row in enumerate(task.rows):
-        reason = task.reasons[at] or _add(good, task, at)
-        if reason is not None:
+        found = task.reasons[at] or _read(task, at)
+        if isinstance(found, _Good):
+            good.append(found)
+        else:
             text = task.smiles[at]
-            rejected.append(RejectedRow(row, task.lines[at], text and text[:10_000], reason, task.file))
+            rejected.append(RejectedRow(row, task.lines[at], text and text[:10_000], found, task.file))
     metadata = {
         "fingerprint": task.fingerprint,
         "rows": len(task.rows),
@@ -133,11 +134,10 @@ def make_chunk(task: ChunkTask) -> int:
     return len(task.rows)
 
 
-def _add(good: _Good, task: ChunkTask, at: int) -> str | None:
-    """Adds a row to the good ones, or says why not."""
+def _read(task: ChunkTask, at: int) -> _Good | str:
+    """One row as a molecule, or the reason why not."""
     from rdkit import Chem
 
-    from mesomer.chem.featurize import featurize
     from mesomer.chem.parse import CANNOT_PARSE, check_mol, parse_smiles
 
     stored = None if task.mols is None else task.mols[at]
@@ -148,59 +148,45 @@ def _add(good: _Good, task: ChunkTask, at: int) -> str | None:
     else:
         mol, reason = parse_smiles(task.smiles[at], task.max_atoms)
     if mol is None or reason is not None:
-        return reason
+        return reason or CANNOT_PARSE
     canonical = Chem.MolToSmiles(mol)
+    spelt = mol
     if stored is not None or canonical != str(task.smiles[at]).strip():
-        spelt, reason = parse_smiles(canonical, task.max_atoms)
-        if spelt is None:
-            return reason
-    else:
-        spelt = mol
+        again, reason = parse_smiles(canonical, task.max_atoms)
+        if again is None:
+            return reason or CANNOT_PARSE
+        spelt = again
     coordinates = None
     if stored is not None and mol.GetNumConformers() and mol.GetConformer().Is3D():
         order = list(mol.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
         if spelt.GetNumAtoms() != len(order):  # hydrogens that only the structure spells out
             return CANNOT_PARSE
         coordinates = mol.GetConformer().GetPositions().astype(np.float32)[order]
-    good.rows.append(task.rows[at])
-    good.smiles.append(canonical)
-    good.graphs.append(featurize(spelt))
-    good.coordinates.append(coordinates)
-    return None
+    return _Good(task.rows[at], canonical, spelt, coordinates)
 
 
-def _chunk_batch(good: _Good) -> pa.RecordBatch:
+def _chunk_batch(good: Sequence[_Good]) -> pa.RecordBatch:
     """The shard columns of the good rows, and the hash."""
-    graphs = good.graphs
-    has_coordinates = any(item is not None for item in good.coordinates)
-    molecules = Molecules(
-        _stack([graph.atoms for graph in graphs], ATOM_BYTES, np.uint8),
-        _stack([graph.bonds for graph in graphs], BOND_BYTES, np.uint8),
-        _stack([graph.ends for graph in graphs], 2, np.uint16),
-        _offsets([len(graph.atoms) for graph in graphs]),
-        _offsets([len(graph.bonds) for graph in graphs]),
-        np.zeros(len(graphs), dtype=np.int64),  # the global number is known once duplicates are
-        _stack(_with_gaps(good), 3, np.float32) if has_coordinates else None,
-    )
-    batch = shard_table(molecules, pa.array(good.smiles, pa.string()), np.array(good.rows, dtype=np.int64))
-    hashes = pa.array([smiles_hash(text) for text in good.smiles], pa.binary(HASH_BYTES))
+    from mesomer.chem.featurize import featurize_many
+
+    graphs = featurize_many([item.mol for item in good])
+    atom_offsets, bond_offsets = (_offsets(counts[: len(good)]) for counts in graphs[3:])
+    coordinates = None
+    if any(item.coordinates is not None for item in good):
+        coordinates = np.full((len(graphs.atoms), 3), np.nan, dtype=np.float32)
+        for start, item in zip(atom_offsets, good, strict=False):
+            if item.coordinates is not None:
+                coordinates[start : start + len(item.coordinates)] = item.coordinates
+    number = np.zeros(len(good), dtype=np.int64)  # known once duplicates are
+    molecules = Molecules(graphs.atoms, graphs.bonds, graphs.ends, atom_offsets, bond_offsets, number, coordinates)
+    smiles = [item.smiles for item in good]
+    batch = shard_table(molecules, pa.array(smiles, pa.string()), np.array([item.row for item in good], dtype=np.int64))
+    hashes = pa.array([smiles_hash(text) for text in smiles], pa.binary(HASH_BYTES))
     return batch.append_column("hash", hashes)
 
 
-def _with_gaps(good: _Good) -> list[np.ndarray]:
-    """Coordinates of all good rows, NaN where a molecule has none."""
-    return [
-        np.full((len(graph.atoms), 3), np.nan, dtype=np.float32) if given is None else given
-        for graph, given in zip(good.graphs, good.coordinates, strict=True)
-    ]
-
-
-def _stack(arrays: list[Any], width: int, dtype: Any) -> np.ndarray:
-    return np.concatenate(arrays) if arrays else np.zeros((0, width), dtype=dtype)
-
-
-def _offsets(counts: list[int]) -> np.ndarray:
-    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(np.array(counts, dtype=np.int64))])
+def _offsets(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
 
 
 def rejected_rows(path: Path) -> list[RejectedRow]:
