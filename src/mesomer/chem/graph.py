@@ -31,6 +31,16 @@ class MolGraph(NamedTuple):
     coordinates: np.ndarray | None = None  # float32 [A, 3]
 
 
+class GraphArrays(NamedTuple):
+    """Several molecules, one after the other: the first five arguments of `batch_from_arrays`."""
+
+    atoms: np.ndarray  # uint8 [A, 12]
+    bonds: np.ndarray  # uint8 [E, 2]
+    ends: np.ndarray  # uint16 [E, 2], counted from 0 in each molecule
+    atom_counts: np.ndarray  # int64 [M]
+    bond_counts: np.ndarray  # int64 [M]
+
+
 @dataclass(frozen=True)
 class GraphBatch:
     """Several molecules side by side, as tensors on one device."""

@@ -32,16 +32,18 @@ SMARTS = {
     ),
 }
 ACCEPTOR, DONOR, ACIDIC, BASIC = (1 << ATOM_FIELDS[name].shift for name in SMARTS)
+FLAG_BYTE = ATOM_FIELDS["acceptor"].byte
 ALL_FLAGS = ACCEPTOR | DONOR | ACIDIC | BASIC
 
 # Bounds that keep every pattern, recursive parts included, below the matcher's limit of embeddings: one for each atom;
 # 3! for each amine with three neighbours; for each double bond, 2 directions times the other bonds of one end.
+# Quadruple, dative and other rare bonds leave it to the matcher.
 _LIMIT = 1000
 _MAX_DEGREE = 6
 _MAX_AMINES = _LIMIT // 6
 _MAX_DOUBLE = _LIMIT // (2 * (_MAX_DEGREE - 1))
 
-SINGLE, DOUBLE, AROMATIC, OTHER = 1, 2, 3, 0  # kinds of bonds
+SINGLE, DOUBLE, AROMATIC, TRIPLE, OTHER = 1, 2, 3, 4, 0  # kinds of bonds
 
 # Classes of atoms. The lowest three are also what a double bond to such an atom makes of its partner.
 _ONPS, _OSP, _O = 1, 2, 4  # aliphatic
@@ -55,20 +57,18 @@ _FURAN_LIKE = 256  # aromatic o or s
 _AROMATIC_N, _AROMATIC_C = 512, 1024
 _AMINE = 2048  # three classes: NH2, NH, N without hydrogen need 1, 2, 3 suitable neighbours
 _AMINE_BITS = 3 * _AMINE
-HYDROGEN_NODE = 8192
+_NO_WALK = 8192  # a hydrogen that is a node, or an atom that may have more than _MAX_DEGREE neighbours
 _WALK_FROM = _ACID_O | _ACCEPTOR_UNLESS | _AMINE_BITS
 
 
-def can_walk(classes: Sequence[int], kinds: Sequence[int], max_degree: int) -> bool:
+def can_walk(classes: Sequence[int], kinds: Sequence[int]) -> bool:
     """Whether `add_group_flags` is certain to agree with the matcher."""
     num_atoms = len(classes)
-    return (
-        num_atoms <= _LIMIT
-        and max_degree <= _MAX_DEGREE
-        and (num_atoms <= _MAX_AMINES or sum([kind & _AMINE_BITS == _AMINE_BITS for kind in classes]) <= _MAX_AMINES)
-        and kinds.count(DOUBLE) <= _MAX_DOUBLE
-        and HYDROGEN_NODE not in classes
-    )
+    if num_atoms > _LIMIT or kinds.count(DOUBLE) > _MAX_DOUBLE or OTHER in kinds:
+        return False
+    if num_atoms > _MAX_AMINES and sum([kind & _AMINE_BITS == _AMINE_BITS for kind in classes]) > _MAX_AMINES:
+        return False
+    return max(classes) < _NO_WALK
 
 
 def atom_class(number: int, aromatic: bool, charge: int, hydrogens: int, valence: int) -> tuple[int, int]:
@@ -76,12 +76,12 @@ def atom_class(number: int, aromatic: bool, charge: int, hydrogens: int, valence
 
     `valence` is the total valence, `hydrogens` those that are not nodes.
     """
+    if number == 1 or valence > _MAX_DEGREE:  # where no bond is dative or the like, an atom has at most `valence` neighbours
+        return _NO_WALK, 0
     if aromatic:
         return _aromatic_class(number, charge, hydrogens)
     kind = flags = 0
-    if number == 1:
-        kind |= HYDROGEN_NODE
-    elif number == 6:
+    if number == 6:
         kind |= _ACID_CENTRE | _CARBON | _CARBON_OR_AROMATIC
     elif number == 7:
         kind |= _ONPS
@@ -130,7 +130,7 @@ def add_group_flags(
 ) -> None:
     """Add to `flags` (one byte an atom) what depends on the neighbours and is not in the flags of `atom_class`.
 
-    `classes` per atom; `begins`, `ends` and `kinds` (SINGLE, DOUBLE, AROMATIC, OTHER) per bond.
+    `classes` per atom; `begins`, `ends` and `kinds` (SINGLE, DOUBLE, AROMATIC, TRIPLE) per bond.
     """
     partner = [0] * len(classes)  # what the atom has a double bond to
     to_walk = []
@@ -156,7 +156,7 @@ def add_group_flags(
                 flags[atom] &= 255 - ACCEPTOR
             if own & _ACID_O and partner[other] & _OSP and classes[other] & _ACID_CENTRE:
                 flags[other] |= ACIDIC
-        if own & _AMINE_BITS and kind and not partner[other] & _O:
+        if own & _AMINE_BITS and kind in (SINGLE, AROMATIC) and not partner[other] & _O:
             wanted = _CARBON if own & _AMINE_BITS == _AMINE_BITS else _CARBON_OR_AROMATIC
             if classes[other] & wanted:
                 suitable[atom] = suitable.get(atom, 0) + 1

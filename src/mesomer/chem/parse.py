@@ -8,6 +8,7 @@ never reach the terminal.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 from rdkit import Chem, rdBase
@@ -36,20 +37,22 @@ def too_many_atoms(max_atoms: int) -> str:
 
 def parse_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[Chem.Mol | None, str | None]:
     """The molecule and None, or None and the reason for refusing the cell."""
-    if not isinstance(text, str):
-        return None, EMPTY  # None, and NaN as tables give it
-    text = text.strip()
-    if len(text) > MAX_CHARACTERS:
-        return None, TOO_LONG
-    if is_missing(text):
-        return None, EMPTY
-    if "\0" in text or not (text.isascii() or text.split(maxsplit=1)[0].isascii()):
-        return None, CANNOT_PARSE
-    mol = _read(text)
-    if mol is None:
-        return None, CANNOT_PARSE
-    reason = check_mol(mol, max_atoms)
-    return (mol, None) if reason is None else (None, reason)
+    mol, reason = read_smiles(text, max_atoms)
+    return (None, NOT_IN_SCHEMA) if mol is not None and _outside_schema(mol) else (mol, reason)
+
+
+def read_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[Chem.Mol | None, str | None]:
+    """`parse_smiles` without the look at what the schema can hold, for those who encode the molecule next and find out."""
+    with rdBase.BlockLogs():
+        return _read(text, max_atoms)
+
+
+def read_many(
+    texts: Iterable[str | None], max_atoms: int = DEFAULT_MAX_ATOMS
+) -> list[tuple[Chem.Mol | None, str | None]]:
+    """`read_smiles` of each text."""
+    with rdBase.BlockLogs():
+        return [_read(text, max_atoms) for text in texts]
 
 
 def is_missing(text: str) -> bool:
@@ -59,19 +62,33 @@ def is_missing(text: str) -> bool:
 
 def check_mol(mol: Chem.Mol, max_atoms: int = DEFAULT_MAX_ATOMS) -> str | None:
     """The reason for refusing a ready molecule, or None."""
+    return _check_size(mol, max_atoms) or (NOT_IN_SCHEMA if _outside_schema(mol) else None)
+
+
+def _check_size(mol: Chem.Mol, max_atoms: int) -> str | None:
     if mol.GetNumHeavyAtoms() == 0:
         return NO_HEAVY_ATOMS
-    if mol.GetNumAtoms() > min(max_atoms, MAX_ATOMS):
-        return too_many_atoms(max_atoms)
-    return NOT_IN_SCHEMA if _outside_schema(mol) else None
+    return too_many_atoms(max_atoms) if mol.GetNumAtoms() > min(max_atoms, MAX_ATOMS) else None
 
 
-def _read(text: str) -> Chem.Mol | None:
-    with rdBase.BlockLogs():
-        try:
-            return Chem.MolFromSmiles(text)
-        except (RuntimeError, ValueError):
-            return None  # RDKit raises instead of returning None on a few inputs, e.g. broken CXSMILES
+def _read(text: str | None, max_atoms: int) -> tuple[Chem.Mol | None, str | None]:
+    if not isinstance(text, str):
+        return None, EMPTY  # None, and NaN as tables give it
+    text = text.strip()
+    if len(text) > MAX_CHARACTERS:
+        return None, TOO_LONG
+    if is_missing(text):
+        return None, EMPTY
+    if "\0" in text or not (text.isascii() or text.split(maxsplit=1)[0].isascii()):
+        return None, CANNOT_PARSE
+    try:
+        mol = Chem.MolFromSmiles(text)
+    except (RuntimeError, ValueError):
+        mol = None  # RDKit raises instead of returning None on a few inputs
+    if mol is None:
+        return None, CANNOT_PARSE
+    reason = _check_size(mol, max_atoms)
+    return (mol, None) if reason is None else (None, reason)
 
 
 def _outside_schema(mol: Chem.Mol) -> bool:

@@ -15,6 +15,7 @@ import re
 import struct
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,9 @@ class Records(NamedTuple):
 
     atoms: Sequence[bytes]
     bonds: Sequence[bytes]
-    pairs: np.ndarray  # uint16 [2, E], begin and end atom of each bond
+    begins: Sequence[int]
+    ends: Sequence[int]
+    pairs: bytes  # begin and end of each bond, two bytes each
     rings: Sequence[Sequence[int]]  # atom numbers of each ring
 
 
@@ -44,7 +47,7 @@ def split_records(mol: Chem.Mol) -> Records | None:
     if (mark, zero, flag, tag) != _FIXED or tuple(version) not in KNOWN_FORMATS:
         return None
     width = 1 if num_atoms <= _NARROW_ATOMS else 4
-    atom_pattern, bond_pattern = _patterns(width)
+    atom_pattern, bond_pattern, marked_pattern = _patterns(width)
     start = _HEADER.size
     # No atom reaches into the last 3 bytes for each bond, which keeps the search from running through all of them.
     atoms = atom_pattern.findall(blob, start, len(blob) - 3 * num_bonds)[:num_atoms]
@@ -52,19 +55,29 @@ def split_records(mol: Chem.Mol) -> Records | None:
     position = start + len(joined)
     if len(atoms) != num_atoms or not blob.startswith(joined, start) or blob[position] != _TAG_BONDS:
         return None
-    bonds: Sequence[bytes] = ()
-    pairs = np.zeros((2, 0), dtype=np.uint16)
-    if num_bonds:
-        found = bond_pattern.findall(blob, position + 1)[:num_bonds]
-        heads, plain, marked, references = zip(*found, strict=True)
-        joined = b"".join([part for bond in found for part in bond])
+    if not num_bonds:
+        rings = _rings(blob, position + 1, width)
+        return None if rings is None else Records(atoms, (), (), (), b"", rings)
+    found = bond_pattern.findall(blob, position + 1)[:num_bonds]
+    joined = b"".join(chain.from_iterable(found))
+    if len(found) != num_bonds or not blob.startswith(joined, position + 1):
+        # A bond with a stereo mark, or something unknown: the plain pattern was in vain.
+        found = marked_pattern.findall(blob, position + 1)[:num_bonds]
+        joined = b"".join(chain.from_iterable(found))
         if len(found) != num_bonds or not blob.startswith(joined, position + 1):
             return None
-        position += len(joined)
-        bonds = [one or other for one, other in zip(plain, marked, strict=True)] if any(marked) else plain
-        pairs = np.frombuffer(b"".join(heads), f"<u{width}").reshape(-1, 2).T.astype(np.uint16)
-    rings = _rings(blob, position + 1, width)
-    return None if rings is None else Records(atoms, bonds, pairs, rings)
+        found = [(head, plain or marked) for head, plain, marked, _ in found]
+    heads, bonds = zip(*found, strict=True)
+    rings = _rings(blob, position + 1 + len(joined), width)
+    if rings is None:
+        return None
+    numbers = b"".join(heads)
+    if width == 1:
+        pairs = bytearray(2 * len(numbers))
+        pairs[::2] = numbers
+        return Records(atoms, bonds, numbers[::2], numbers[1::2], bytes(pairs), rings)
+    wide = np.frombuffer(numbers, "<u4")
+    return Records(atoms, bonds, wide[::2].tolist(), wide[1::2].tolist(), wide.astype("<u2").tobytes(), rings)
 
 
 def _rings(blob: bytes, position: int, width: int) -> Sequence[Sequence[int]] | None:
@@ -84,8 +97,8 @@ def _rings(blob: bytes, position: int, width: int) -> Sequence[Sequence[int]] | 
 
 
 @cache
-def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """One atom; one bond as (atom numbers, record without stereo mark, record with one, atoms it refers to)."""
+def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes]]:
+    """An atom; a bond without stereo mark as (atom numbers, record); any bond as these or (…, record, atoms referred to)."""
     # An atom: element, flags (0x20 no implicit hydrogens, 0x40 aromatic), 4 bytes of property bits, the properties:
     # one byte for each of the bits 1 to 7, four for bit 8 (isotope). Every other bit is unknown or brings more data.
     by_size = {size: [low for low in range(0, 256, 2) if low.bit_count() == size] for size in range(8)}
@@ -106,6 +119,7 @@ def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     )
     return (
         re.compile(b".[\\x00\\x20\\x40\\x60](?:" + atom + b")", re.DOTALL),
+        re.compile(b"(.{%d})(%b)" % (2 * width, plain), re.DOTALL),
         re.compile(
             b"(.{%d})(?:(%b)|(%b)(\\x00|\\x02.{%d}))" % (2 * width, plain, marked, 2 * width),
             re.DOTALL,
