@@ -21,11 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mesomer.errors import MesomerError, unknown_name
+from mesomer.errors import MesomerError
 from mesomer.run import Interrupted, StopRequest, stop_signals
 from mesomer.training.context import Context
 from mesomer.training.ledger import Entry, Ledger, StepReport
-from mesomer.training.schedule import Schedule, warmup_steps
 from mesomer.training.state import (
     LoopState,
     module_tensors,
@@ -35,12 +34,11 @@ from mesomer.training.state import (
     restore_optimizer,
     save_state,
 )
-from mesomer.training.trainee import Batches, FitResult, Listener, LoopOptions, Trainee
+from mesomer.training.trainee import OPTIMIZERS, Batches, FitResult, Listener, LoopOptions, Trainee
 
 __all__ = ["BEST", "LAST", "Batches", "FitResult", "Listener", "LoopOptions", "StepReport", "Trainee", "fit"]
 
 LAST, BEST = "last.safetensors", "best.safetensors"
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 # Checkpoints at the end of an epoch may cost up to this share of the time; those by the clock come on top.
 _SAVING_SHARE = 0.05
 
@@ -107,16 +105,9 @@ class _Training:
         self.module = trainee.module.to(context.device)
         self.state = LoopState(seed=options.seed, steps_per_epoch=batches.steps(0))
         self.total_steps = _total_steps(options, self.state.steps_per_epoch)
-        self.schedule = Schedule(
-            shape=options.schedule,
-            init_lr=options.init_lr,
-            max_lr=options.max_lr,
-            final_lr=options.final_lr,
-            warmup_steps=warmup_steps(options.warmup_epochs, self.state.steps_per_epoch, self.total_steps),
-            total_steps=self.total_steps,
-        )
+        self.schedule = options.schedule_of(self.state.steps_per_epoch, self.total_steps)
         self.weights = {name: float(weight) for name, weight in trainee.weights.items()}
-        self.names = {parameter: name for name, parameter in self.module.named_parameters()}
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in self.module.named_parameters()}
         self.optimizer = _build_optimizer(trainee, options, context)
         self.history: list[dict[str, Any]] = []
         self.best_tensors: dict[str, Tensor] = {}
@@ -366,14 +357,12 @@ def _total_steps(options: LoopOptions, steps_per_epoch: int) -> int:
     ends = [options.max_steps] if options.max_steps is not None else []
     if options.epochs is not None:
         ends.append(options.epochs * steps_per_epoch)
-    if not ends or min(ends) < 1:
-        raise MesomerError("A training needs --epochs or --max_steps of at least 1.")
+    if not ends:
+        raise MesomerError("A training needs --epochs or --max_steps.")
     return min(ends)
 
 
 def _build_optimizer(trainee: Trainee, options: LoopOptions, context: Context) -> torch.optim.Optimizer:
-    if options.optimizer not in OPTIMIZERS:
-        raise unknown_name("optimizer", options.optimizer, OPTIMIZERS)
     groups = [{"lr_scale": 1.0, **group} for group in trainee.parameter_groups() if group["params"]]
     # one kernel for all parameters: on a CPU twice as fast as the default for many small ones
     fused = context.device.type in ("cpu", "cuda")

@@ -22,6 +22,7 @@ from mesomer.data.stream import CorpusBatches
 from mesomer.encoders.base import Encoder, build_encoder, encoder_class, sizes
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.files import atomic_write
+from mesomer.machine import versions
 from mesomer.objectives.base import DEFAULT_OBJECTIVE, Objective, build_objective
 from mesomer.progress import Progress
 from mesomer.run import RunFolder
@@ -31,6 +32,7 @@ from mesomer.training.loop import FitResult, Listener, LoopOptions, StepReport, 
 from mesomer.training.objective_trainee import ObjectiveTrainee
 from mesomer.training.pretrain_card import Facts, model_card, summary_text
 from mesomer.training.state import LoopState
+from mesomer.training.trainee import at_least_one
 
 FIGURES = "figures.json"
 DEFAULT_EPOCHS = 10
@@ -69,6 +71,11 @@ class PretrainOptions:
     seed: int = 0
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("atoms_per_batch", "accumulate", "validate_molecules", "threads"):
+            at_least_one(name, getattr(self, name))
+        self.loop()
+
     def loop(self) -> LoopOptions:
         """The loop's part of the options."""
         shared = {
@@ -106,8 +113,6 @@ def pretrain(
     `report` writes a report into the run folder before it counts as finished.
     """
     if options.threads is not None:
-        if options.threads < 1:
-            raise MesomerError(f"--threads is {options.threads}.", "Give at least 1.")
         torch.set_num_threads(options.threads)
     start = load_model(options.init, ("pretraining", "encoder", "model")) if options.init is not None else None
     objective, notes = build(options, start)
@@ -119,6 +124,7 @@ def pretrain(
     config = {"corpus": str(corpus), "output": str(output), **asdict(options), "overwrite": overwrite}
     inputs = {"corpus": store.fingerprint} | ({"init": start.sha256} if start is not None else {})
     with Context.start(options.accelerator, options.precision) as context:
+        _check_alike(context, {"version": versions(), "corpus": store.fingerprint, "settings": config})
         run = _open_run(context, output, config, inputs, overwrite)
         if run.state == "finished":
             return Pretrained(run.path, run.summary, True)
@@ -127,6 +133,18 @@ def pretrain(
                 run.log(note)
             summary = _Pretraining(run, store, objective, options, context, report).run()
             return Pretrained(run.path, summary, False)
+
+
+def _check_alike(context: Context, facts: Mapping[str, Any]) -> None:
+    """Stops if the processes differ in what the result depends on, as they may on several machines."""
+    ranks = context.gather(dict(facts))
+    for name in facts:
+        odd = [rank for rank, other in enumerate(ranks) if other[name] != ranks[0][name]]
+        if odd:
+            raise MesomerError(
+                f"Process {odd[0]} has another {name} than process 0.",
+                "Install the same packages and give the same corpus and command on every machine.",
+            )
 
 
 def _open_run(

@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
+from mesomer.errors import MesomerError, unknown_name
 from mesomer.training.context import Context
 from mesomer.training.ledger import StepReport
+from mesomer.training.schedule import Schedule, warmup_steps
 from mesomer.training.state import LoopState
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,36 @@ class LoopOptions:
     validate_steps: int | None = None
     log_steps: int = 50
     save_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise unknown_name("optimizer", self.optimizer, OPTIMIZERS)
+        for name in ("epochs", "max_steps", "patience", "validate_every", "validate_steps", "log_steps"):
+            at_least_one(name, getattr(self, name))
+        if self.clip is not None and not self.clip > 0:
+            raise MesomerError(f"--clip is {self.clip}, and has to be above 0.", "Give null for no clipping.")
+        for name in ("max_minutes", "save_minutes", "weight_decay", "warmup_epochs"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise MesomerError(f"--{name} is {value}, and has to be 0 or more.")
+        self.schedule_of(1, 1)
+
+    def schedule_of(self, steps_per_epoch: int, total_steps: int) -> Schedule:
+        """The learning rates of a training of that length."""
+        return Schedule(
+            shape=self.schedule,
+            init_lr=self.init_lr,
+            max_lr=self.max_lr,
+            final_lr=self.final_lr,
+            warmup_steps=warmup_steps(self.warmup_epochs, steps_per_epoch, total_steps),
+            total_steps=total_steps,
+        )
+
+
+def at_least_one(name: str, value: int | None) -> None:
+    """Stops if an option that counts something is given and below 1."""
+    if value is not None and value < 1:
+        raise MesomerError(f"--{name} is {value}, and has to be at least 1.")
 
 
 class Batches(Protocol):

@@ -1,0 +1,53 @@
+"""`torchrun -m mesomer pretrain`: two gloo processes give what one process with accumulation gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from small_corpora import demo_smiles, write_table
+
+from mesomer.commands.pretrain import pretrain
+from mesomer.data.prepare import prepare_corpus
+from mesomer.errors import MesomerError
+from mesomer.training.checkpoint import load_model
+from mesomer.training.pretrain import _check_alike
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "table.csv", demo_smiles(300))
+    corpus = str(prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True).corpus.path)
+    settings = {"max_steps": 10, "atoms_per_batch": 300, "precision": "32", "accelerator": "cpu", "threads": 1}
+    encoder = {"hidden_size": 16, "blocks": 1, "depth": 2, "dropout": 0.0}
+    one = pretrain(corpus, output=str(tmp_path / "one"), accumulate=2, encoder=encoder, **settings)
+    words = [f"--{name}={value}" for name, value in settings.items()]
+    words += [f"--encoder.{name}={value}" for name, value in encoder.items()]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mesomer"]
+    command = [sys.executable, *launcher, "pretrain", corpus, "--output", str(tmp_path / "two"), *words, "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    two = json.loads(done.stdout)
+    assert two["processes"] == 2 and two["steps"] == 10 and two["molecule_passes"] == one["molecule_passes"]
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    for term, row in one["figures"].items():
+        assert two["figures"][term] == pytest.approx(row, rel=1e-4)
+    states = [load_model(tmp_path / name / "pretraining").state for name in ("one", "two")]
+    for name, x in states[0].items():
+        torch.testing.assert_close(states[1][name], x, rtol=1e-5, atol=1e-6)
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0 and json.loads(again.stdout)["already_finished"]
+
+
+def test_processes_that_differ_are_refused() -> None:
+    class Two:
+        def gather(self, value: dict) -> list[dict]:
+            return [value, {**value, "corpus": "other"}]
+
+    with pytest.raises(MesomerError, match="Process 1 has another corpus"):
+        _check_alike(Two(), {"version": 1, "corpus": "this"})
