@@ -63,5 +63,6 @@ def write_table(path: Path, columns: dict[str, Sequence[object]]) -> Path:
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
+    csv.field_size_limit(2**31 - 1)
     with open(path, newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))

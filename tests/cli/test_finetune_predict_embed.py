@@ -9,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from small_models import heteroatoms, molecules, read_table, save_encoder, write_table
+
+from mesomer import cli
 
 QUICK = ("--epochs", "2", "--ffn_hidden", "16", "--split", "random", "--accelerator", "cpu", "--precision", "32")
 SMILES = molecules(80, seed=5)
@@ -36,16 +39,16 @@ def run_folder(tmp_path_factory, encoder, table):
     """A finished fine-tuning."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     words = ["finetune", table, "--targets", "n", "--model", encoder, "--output", str(folder), "--repeats", "2", *QUICK]
-    assert process(*words).wait() == 0
+    assert cli.main(words) == 0
     return str(folder)
 
 
-def process(*words, **more):
+def process(*words):
     """A command line in a process of its own, on one core."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "mesomer", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment, **more,
+        env=environment,
     )  # fmt: skip
 
 
@@ -88,22 +91,22 @@ def watch(running, sign, seconds=60):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_goes_on_and_gives_the_same(encoder, table, tmp_path, how):
+@pytest.mark.slow
+def test_a_run_killed_and_stopped_goes_on_and_gives_the_same(encoder, table, tmp_path):
+    """kill -9 in the first part, SIGTERM in the second, then to the end."""
     words = ["finetune", table, "--targets", "n", "--model", encoder, "--repeats", "2", "--save_minutes", "0", *QUICK]
-    words[words.index("--epochs") + 1] = "6"
-    assert process(*words, "--output", str(tmp_path / "whole")).wait() == 0
-    running = process(*words, "--output", str(tmp_path / "killed"))
+    words[words.index("--epochs") + 1] = "5"
+    whole = process(*words, "--output", str(tmp_path / "whole"))
     cells = tmp_path / "killed" / "cells"
-    # inside the second cell: its first checkpoint is there
-    watch(running, lambda: (cells / "split001-member00" / "last.safetensors").exists())
-    running.send_signal(how)
-    code = running.wait()
-    assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130)
-    assert not (tmp_path / "killed" / "model").exists()
-    resumed = process(*words, "--output", str(tmp_path / "killed"))
-    _, said = resumed.communicate()
-    assert resumed.returncode == 0 and "Resuming" in said
+    for part, how, code in ((0, signal.SIGKILL, -signal.SIGKILL), (1, signal.SIGTERM, 130)):
+        running = process(*words, "--output", str(tmp_path / "killed"))
+        watch(running, lambda part=part: (cells / f"split00{part}-member00" / "last.safetensors").exists())
+        running.send_signal(how)
+        _, said = running.communicate()
+        assert running.returncode == code, said
+    assert "Resuming" in said and not (tmp_path / "killed" / "model").exists()
+    assert process(*words, "--output", str(tmp_path / "killed")).wait() == 0
+    assert whole.wait() == 0
     for name in ("metrics.csv", "predictions.csv", "splits.csv", "model/model.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert not cells.exists()
@@ -255,25 +258,36 @@ def test_damaged_model_folders(mesomer, encoder, table, tmp_path):
     assert not (tmp_path / "e.npy").exists()
 
 
-def limited():
+@contextmanager
+def files_up_to(size):
+    """Files that grow past the size meet the same error as on a full disk."""
     import resource
 
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_no_half_output(encoder, run_folder, tmp_path):
-    big = write_table(tmp_path / "big.csv", {"smiles": SMILES * 10})
-    before = sorted(path.name for path in tmp_path.iterdir())
+def test_a_full_disk_leaves_no_half_output(mesomer, encoder, table, run_folder, tmp_path):
+    big = str(write_table(tmp_path / "big.csv", {"smiles": SMILES * 10}))
     for words in (
-        ("embed", str(big), "--model", encoder, "--output", str(tmp_path / "e.npy")),
-        ("embed", str(big), "--model", encoder, "--output", str(tmp_path / "e.parquet")),
-        ("predict", str(big), "--model", run_folder, "--output", str(tmp_path / "p.csv")),
+        ("embed", big, "--model", encoder, "--output", "e.npy"),
+        ("embed", big, "--model", encoder, "--output", "e.parquet"),
+        ("predict", big, "--model", run_folder, "--output", "p.csv"),
     ):
-        running = process(*words, preexec_fn=limited)
-        _, said = running.communicate()
-        assert running.returncode == 2 and "Cannot write" in said and "Traceback" not in said, said
-        assert sorted(path.name for path in tmp_path.iterdir()) == before
+        with files_up_to(5_000):
+            got = mesomer(*words)
+        assert user_error(got, "Cannot write", words[-1])
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["big.csv"]
+    words = ("finetune", table, "--targets", "n", "--model", encoder, "--output", "run", "--repeats", "1", *QUICK)
+    with files_up_to(20_000):
+        got = mesomer(*words)
+    assert user_error(got, "Cannot write", "run") and not (tmp_path / "run" / "model").exists()
+    assert not list((tmp_path / "run").rglob(".tmp-*"))
+    assert mesomer(*words).code == 0  # the same command goes on once there is space
 
 
 def test_help_names_every_option(mesomer):
