@@ -1,0 +1,137 @@
+"""The stages of the quickstart, each timed; both networks go through the code that `mesomer finetune` uses."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mesomer.baselines import fragment_counts, run_baseline
+from mesomer.data.labels import Labelled, read_labels
+from mesomer.data.splits import splits_for, write_splits
+from mesomer.data.tables import open_table
+from mesomer.encoders.base import Encoder
+from mesomer.files import remove, sha256_of
+from mesomer.machine import cores
+from mesomer.quickstart.design import DEMO, TARGET, Arm, Outcome, QuickstartOptions
+from mesomer.quickstart.results import summary, write_results
+from mesomer.run import RunFolder, stop_signals
+from mesomer.training.checkpoint import default_model, encoder_of, load_model
+from mesomer.training.context import Context
+from mesomer.training.finetune import run_cells
+from mesomer.training.finetune_plan import property_data
+
+
+class Stages:
+    """Wall time by stage; told as each one ends."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.seconds: dict[str, float] = {}
+        self._run = run
+
+    @contextmanager
+    def __call__(self, name: str, begun: float | None = None) -> Iterator[None]:
+        """Measures a block; `begun` is an earlier start on the clock of `time.perf_counter`."""
+        started = time.perf_counter() if begun is None else begun
+        yield
+        self.seconds[name] = time.perf_counter() - started
+        self._run.log(f"{name}: {self.seconds[name]:.1f} s")
+
+
+def quickstart(
+    output: str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    options: QuickstartOptions | None = None,
+    overwrite: bool = False,
+    begun: float | None = None,
+) -> dict[str, Any]:
+    """Runs the comparison into a run folder and returns its summary.
+
+    Args:
+        output: Run folder.
+        model: Pre-trained encoder; the bundled one if None.
+        options: The design.
+        overwrite: Replace another run in `output`.
+        begun: When the command started, on the clock of `time.perf_counter`; imports then count as reading time.
+    """
+    begun = time.perf_counter() if begun is None else begun
+    options = options or QuickstartOptions()
+    model = model or default_model()
+    folder = load_model(model)
+    config = {"output": os.fspath(output), "model": model, **asdict(options)}
+    inputs = {DEMO.name: sha256_of(DEMO), f"model {model}": folder.sha256}
+    with RunFolder.open(output, "quickstart", config, inputs, overwrite) as run:
+        if run.state == "finished":
+            return run.summary | {"state": "finished"}
+        stage = Stages(run)
+        with stage("Starting, reading, splitting", begun):
+            labelled = draw(read_labels(open_table(str(DEMO)), [TARGET]), options.molecules, options.seed)
+            data = property_data(labelled)
+            splits = splits_for("cv", labelled.mols, 1, options.seed, options.folds)
+            write_splits(run.path / "splits.csv", splits, labelled.rows, labelled.smiles)
+        outcome = Outcome(options, labelled, data, splits, [], {}, model, folder, "", stage.seconds)
+        _networks(outcome, run, stage)
+        _baselines(outcome, stage)
+        with stage("Statistics and report"):
+            found = write_results(run.path, outcome)
+        found |= summary(run.path, outcome, time.perf_counter() - begun)
+        run.finish(found)
+    remove(Path(output) / "cells")
+    return found | {"state": "done"}
+
+
+def draw(labelled: Labelled, count: int, seed: int) -> Labelled:
+    """At most `count` molecules, drawn at random, in the order of the table."""
+    if count >= len(labelled):
+        return labelled
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(labelled))[:count]).tolist()
+    return replace(
+        labelled,
+        smiles=[labelled.smiles[at] for at in chosen],
+        canonical=[labelled.canonical[at] for at in chosen],
+        mols=[labelled.mols[at] for at in chosen],
+        rows=[labelled.rows[at] for at in chosen],
+        all_rows=[labelled.all_rows[at] for at in chosen],
+        y=labelled.y[chosen],
+    )
+
+
+def _networks(outcome: Outcome, run: RunFolder, stage: Stages) -> None:
+    """The two networks: equal in everything but the weights that the encoder starts from."""
+    base: Encoder = encoder_of(outcome.folder)
+    arms = (("pretrained", "Pre-trained network", False), ("random", "Same network, random weights", True))
+    for name, label, scratch in arms:
+        settings = outcome.options.training(scratch)
+        context = Context.start(settings.accelerator, settings.precision)
+        outcome.precision = context.precision
+        with stage(label), stop_signals() as stop:
+            result = run_cells(
+                outcome.data,
+                outcome.splits,
+                base,
+                settings,
+                folder=run.path / "cells" / name,
+                context=context,
+                stop=stop,
+            )
+        predicted = [
+            np.mean([cell.predicted["test"] for cell in result.cells if cell.cell.split == at], axis=0)
+            for at in range(len(outcome.splits))
+        ]
+        outcome.networks[name] = result
+        outcome.arms.append(Arm(name, label, predicted, result.seconds, result.trained_parameters))
+
+
+def _baselines(outcome: Outcome, stage: Stages) -> None:
+    with stage("Forest and mean"):
+        features = fragment_counts(outcome.labelled.mols)
+        for name in ("forest", "mean"):
+            found = run_baseline(name, features, outcome.data.y, outcome.data.targets, outcome.splits, workers=cores())
+            outcome.arms.append(Arm(name, found.label, found.predicted, found.seconds))
