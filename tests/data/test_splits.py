@@ -218,6 +218,13 @@ def test_canonical_scaffolds_do_not_depend_on_the_spelling():
     assert plain == anew
 
 
+def test_rdkit_prints_nothing(capfd):
+    table = Molecules(["[H+].c1ccccc1C", *SMILES])
+    table.scaffolds(True, canonical=True)
+    split("balanced", table)
+    assert capfd.readouterr().err == ""
+
+
 # --- leaks ------------------------------------------------------------------------------------------------------------
 
 

@@ -88,12 +88,15 @@ class Molecules:
 
     def scaffolds(self, chirality: bool, canonical: bool = False) -> list[str]:
         """Murcko scaffolds; `canonical` takes them from the canonical SMILES instead of the molecules as given."""
+        from rdkit import rdBase
+
         from mesomer.chem.scaffolds import scaffold
 
         key = (chirality, canonical)
         if key not in self._scaffolds:
             sources: Iterable[str | Mol] = self.identities if canonical else self.mols
-            self._scaffolds[key] = [scaffold(source, chirality) for source in sources]
+            with rdBase.BlockLogs():
+                self._scaffolds[key] = [scaffold(source, chirality) for source in sources]
         return self._scaffolds[key]
 
     @cached_property
