@@ -17,10 +17,23 @@ from mesomer.encoders.batmannet import BatmanNet
 from mesomer.errors import MesomerError
 
 SMILES = [
-    "C", "[Na+].[Cl-]", "CCO", "C[C@H](N)C(=O)O", "OC(=O)[C@@H](C)N", "F/C=C/Cl", "F/C=C\\Cl", "c1ccc2c(c1)[nH]c1ccccc12",
-    "CC(=O)Oc1ccccc1C(=O)O", "O=S(=O)(N)c1ccc(cc1)n1nc(cc1c1ccc(C)cc1)C(F)(F)F", "C[C@]12CC[C@H]3[C@@H](CC[C@@H]4CC(=O)CC[C@]34C)[C@@H]1CC[C@@H]2O",
-    "[O-][N+](=O)c1ccc(cc1)/C=C/C(=O)N[C@@H](CO)c1ccccc1", "F[P-](F)(F)(F)(F)F", "C1CC1(C)C(=O)N1CCN(CC1)c1ncccn1", "[Fe+3]", "C#CCN1CCOCC1",
-]  # fmt: skip
+    "C",
+    "[Na+].[Cl-]",
+    "CCO",
+    "C[C@H](N)C(=O)O",
+    "OC(=O)[C@@H](C)N",
+    "F/C=C/Cl",
+    "F/C=C\\Cl",
+    "c1ccc2c(c1)[nH]c1ccccc12",
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "O=S(=O)(N)c1ccc(cc1)n1nc(cc1c1ccc(C)cc1)C(F)(F)F",
+    "C[C@]12CC[C@H]3[C@@H](CC[C@@H]4CC(=O)CC[C@]34C)[C@@H]1CC[C@@H]2O",
+    "[O-][N+](=O)c1ccc(cc1)/C=C/C(=O)N[C@@H](CO)c1ccccc1",
+    "F[P-](F)(F)(F)(F)F",
+    "C1CC1(C)C(=O)N1CCN(CC1)c1ncccn1",
+    "[Fe+3]",
+    "C#CCN1CCOCC1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +92,9 @@ def test_atom_order_changes_the_order_of_rows_only(encoder, smiles, seed):
 @settings(max_examples=60, deadline=None)
 def test_the_spelling_changes_nothing(encoder, smiles, seed):
     spelt = Chem.MolToRandomSmilesVect(Chem.MolFromSmiles(smiles), 1, randomSeed=seed)[0]
-    assert close(encoded(encoder, [graph_from_smiles(smiles)[0]])[2], encoded(encoder, [graph_from_smiles(spelt)[0]])[2])
+    assert close(
+        encoded(encoder, [graph_from_smiles(smiles)[0]])[2], encoded(encoder, [graph_from_smiles(spelt)[0]])[2]
+    )
 
 
 @pytest.mark.parametrize(("one", "other"), [(3, 4), (5, 6)])
@@ -117,12 +132,23 @@ def test_the_base_size_is_the_published_one():
     options = sizes("batmannet")["base"]
     from mesomer.objectives.masked_graph import MaskedGraph
 
-    model = MaskedGraph(BatmanNet(**options, activation="PReLU", rules="published", stage="pretraining"), decoder_blocks=2)
-    dead = 133_518  # parameters of the published model that never receive a gradient; ours keeps only the two carried norms of them
+    model = MaskedGraph(
+        BatmanNet(**options, activation="PReLU", rules="published", stage="pretraining"), decoder_blocks=2
+    )
+    dead = 133_518  # published parameters that never receive a gradient; ours keeps the two carried norms of them
     assert sum(p.numel() for p in model.parameters()) == 2_575_709 - dead + 4 * 100
 
 
-@pytest.mark.parametrize("options", [{"rules": "mine"}, {"batchwise": True}, {"hidden_size": 15}, {"hidden_size": 39, "heads": 3, "rules": "published"}, {"wide": 3}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rules": "mine"},
+        {"batchwise": True},
+        {"hidden_size": 15},
+        {"hidden_size": 39, "heads": 3, "rules": "published"},
+        {"wide": 3},
+    ],
+)
 def test_impossible_options_are_refused(options):
     with pytest.raises(MesomerError):
         build_encoder("batmannet", **options)

@@ -13,7 +13,16 @@ from mesomer.errors import MesomerError
 from mesomer.objectives.base import build_objective, uniform_draws
 from mesomer.objectives.masked_graph import MaskedGraph
 
-SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "C", "CCO", "F/C=C/Cl", "C[C@H](N)C(=O)O", "c1ccc2c(c1)[nH]c1ccccc12", "[Na+].[Cl-]", "CC[N+](C)(C)C"]
+SMILES = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "C",
+    "CCO",
+    "F/C=C/Cl",
+    "C[C@H](N)C(=O)O",
+    "c1ccc2c(c1)[nH]c1ccccc12",
+    "[Na+].[Cl-]",
+    "CC[N+](C)(C)C",
+]
 
 
 @pytest.fixture
@@ -29,7 +38,10 @@ def objective(**options) -> MaskedGraph:
 def test_a_bond_is_hidden_whole_and_the_share_is_right(batch):
     draw = objective(mask_ratio=0.6).draw(batch, 0, 0)
     assert torch.equal(draw.bonds[::2], draw.bonds[1::2])
-    for hidden, owner, offsets in ((draw.atoms, batch.atom_molecule, batch.atom_offsets), (draw.bonds[::2], batch.bond_molecule, batch.bond_offsets)):
+    for hidden, owner, offsets in (
+        (draw.atoms, batch.atom_molecule, batch.atom_offsets),
+        (draw.bonds[::2], batch.bond_molecule, batch.bond_offsets),
+    ):
         found = torch.bincount(owner[hidden], minlength=batch.num_molecules)
         assert torch.equal(found, torch.ceil(torch.round(offsets.diff() * 0.6, decimals=9)).long())
 
@@ -80,7 +92,10 @@ def test_the_hidden_rows_do_not_leak(batch):
     from dataclasses import replace
 
     with torch.no_grad():
-        before, after = model.reconstruct(batch, draw)[0].logits, model.reconstruct(replace(batch, atom_codes=changed), draw)[0].logits
+        before, after = (
+            model.reconstruct(batch, draw)[0].logits,
+            model.reconstruct(replace(batch, atom_codes=changed), draw)[0].logits,
+        )
     assert torch.equal(before, after)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 
-def import_weights(checkpoint: str, *, from_: str, output: str, architecture: str | None = None, overwrite: bool = False) -> dict[str, Any]:
+def import_weights(
+    checkpoint: str, *, from_: str, output: str, architecture: str | None = None, overwrite: bool = False
+) -> dict[str, Any]:
     """Import an official checkpoint as a model folder.
 
-    The file is read without running anything in it. Every tensor is accounted for, and where outputs of the published code lie beside
-    the file, the largest difference to them is told.
+    The file is read without running anything in it. Every tensor is accounted for, and where outputs of the published
+    code lie beside the file, the largest difference to them is told.
 
-    Args:
-        checkpoint: The file that the published code saved.
-        from_: Whose file it is: batmannet.
-        output: The model folder to write.
-        architecture: JSON file with official argument names, for files that store none. Default: the JSON file of the same stem.
-        overwrite: Replace the output if it is there.
+    Args: checkpoint: The file that the published code saved. from_: Whose file it is: batmannet. output: The model
+    folder to write. architecture: JSON file with official argument names, for files that store none. Default: the
+    JSON file of the same stem. overwrite: Replace the output if it is there.
     """
     from mesomer.interop.importing import import_checkpoint
 
@@ -28,10 +27,16 @@ def _text(facts: dict[str, Any], output: str) -> str:
     reasons: dict[str, list[str]] = {}
     for name, reason in facts["left_out"].items():
         reasons.setdefault(reason, []).append(name)
-    kind = {"pretraining": "a pre-training file", "predictor": "a fine-tuned file", "encoder": "a file of a pair task: its encoder is imported"}
+    kind = {
+        "pretraining": "a pre-training file",
+        "predictor": "a fine-tuned file",
+        "encoder": "a file of a pair task: its encoder is imported",
+    }
     lines = [f"{facts['checkpoint']} is {kind[facts['kind']]}, sha256 {facts['sha256']}."]
     lines += [f"Assumed: {assumed}." for assumed in facts["assumed"]]
-    lines.append(f"{facts['used']} tensors used, {facts['parameters']:,} parameters; {len(facts['left_out'])} tensors left out.")
+    lines.append(
+        f"{facts['used']} tensors used, {facts['parameters']:,} parameters; {len(facts['left_out'])} tensors left out."
+    )
     for reason, names in sorted(reasons.items()):
         shown = names if reason == "unknown" else names[:2]
         more = "" if len(shown) == len(names) else ", …"
@@ -44,5 +49,8 @@ def _text(facts: dict[str, Any], output: str) -> str:
     if facts["kind"] == "predictor":
         lines.append(f"Next: mesomer predict DATA --model {output} --output predictions.csv")
     else:
-        lines.append(f"Next: mesomer embed DATA --model {output} --output embeddings.parquet, or mesomer finetune DATA --model {output} …")
+        lines.append(
+            f"Next: mesomer embed DATA --model {output} --output embeddings.parquet, "
+            f"or mesomer finetune DATA --model {output} …"
+        )
     return "\n".join(lines)

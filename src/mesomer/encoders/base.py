@@ -1,8 +1,8 @@
 """What an encoder is: a module that turns a `GraphBatch` into named rows of vectors.
 
-A view is one such set of rows. Its name says what a row is: `atom_…` has one row for each atom, `bond_…` one row for each directed
-bond. Heads read the two `readout_views`, objectives read whatever they reconstruct, and nothing else is known of an encoder.
-A new encoder is one file with `@register` on its class and one line in `_FILES`.
+A view is one such set of rows. Its name says what a row is: `atom_…` has one row for each atom, `bond_…` one row for
+each directed bond. Heads read the two `readout_views`, objectives read whatever they reconstruct, and nothing else is
+known of an encoder. A new encoder is one file with `@register` on its class and one line in `_FILES`.
 
 Shapes: `A` atoms, `B` directed bonds, `M` molecules, `D` width.
 """
@@ -40,12 +40,22 @@ class Encoder(nn.Module):
         raise TypeError(f"{type(self).__name__} does not encode")
 
     def for_finetuning(self, seed: int = 0) -> Encoder:
-        """The encoder that fine-tuning starts from: itself, unless a published method trains another function (seeded fresh parts)."""
+        """The encoder that fine-tuning starts from: itself, unless a published method trains another function (seeded
+        fresh parts).
+        """
         return self
 
     def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
-        """Mean over the rows of each readout view, concatenated: [M, D * views]; a molecule without rows in a view gets zeros there."""
-        return torch.cat([mean_rows(output.views[view], row_molecule(view, batch), batch.num_molecules) for view in self.readout_views], dim=1)
+        """Mean over the rows of each readout view, concatenated: [M, D * views]; a molecule without rows in a view
+        gets zeros there.
+        """
+        return torch.cat(
+            [
+                mean_rows(output.views[view], row_molecule(view, batch), batch.num_molecules)
+                for view in self.readout_views
+            ],
+            dim=1,
+        )
 
 
 def row_molecule(view: str, batch: GraphBatch) -> Tensor:

@@ -1,26 +1,29 @@
-"""BatmanNet's encoder: a node branch and an edge branch of GTransformer blocks (Wang et al., Brief. Bioinform. 25, bbad400, 2024).
+"""BatmanNet's encoder: a node branch and an edge branch of GTransformer blocks (Wang et al., Brief. Bioinform. 25,
+bbad400, 2024).
 
 `rules` decides which function it is.
 
-`sound` (new models): no padding row, no positions, labels that do not depend on the spelling. A molecule's result depends on neither its
-batch mates nor its atom order, and pre-training trains the very function that fine-tuning starts from: one output network for each branch,
-joined with the raw features, both transferred.
+`sound` (new models): no padding row, no positions, labels that do not depend on the spelling. A molecule's result
+depends on neither its batch mates nor its atom order, and pre-training trains the very function that fine-tuning
+starts from: one output network for each branch, joined with the raw features, both transferred.
 
-`published` (imported models): the quirks of the published code, together. The padding row takes part in every sum; chirality is the tag as
-spelt; unknown values share the last listed slot. The encoder is one of two functions (`stage`): in pre-training positions are added after the
-projection and their sum is joined at the output; in fine-tuning there are no positions, the raw features are joined, and the
-output networks are new (batmannet.md 0, 3, 6.3). `batchwise` also restores what lets batch mates in: the table width of the whole batch,
-and positions that run on through the batch.
+`published` (imported models): the quirks of the published code, together. The padding row takes part in every sum;
+chirality is the tag as spelt; unknown values share the last listed slot. The encoder is one of two functions
+(`stage`): in pre-training positions are added after the projection and their sum is joined at the output; in
+fine-tuning there are no positions, the raw features are joined, and the output networks are new (batmannet.md 0, 3,
+6.3). `batchwise` also restores what lets batch mates in: the table width of the whole batch, and positions that run
+on through the batch.
 
-Two defaults differ from the published command line: `dense` adds the block input in every round, as GROVER does (after 160 steps on 10,000 ZINC
-molecules the held-out loss is 3.1 with it and 4.6 without), and LeakyReLU replaces PReLU, whose gradient costs seven times as much on a CPU.
+Two defaults differ from the published command line: `dense` adds the block input in every round, as GROVER does
+(after 160 steps on 10,000 ZINC molecules the held-out loss is 3.1 with it and 4.6 without), and LeakyReLU replaces
+PReLU, whose gradient costs seven times as much on a CPU.
 
 Shapes: `A` atoms, `B` directed bonds, `R` rows of a branch (padding rows first, where there are any), `H` hidden size.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +37,9 @@ from mesomer.errors import MesomerError
 
 
 class Branch(NamedTuple):
-    """What one branch made of its rows, all [R, H]: projection, the same with its positional code, block input, block outputs."""
+    """What one branch made of its rows, all [R, H]: projection, the same with its positional code, block input, block
+    outputs.
+    """
 
     projected: Tensor
     placed: Tensor
@@ -59,10 +64,12 @@ class Rows(NamedTuple):
 
 @register
 class BatmanNet(Encoder):
-    """The bi-branch encoder; views `atom_from_atom` [A, H] and `bond_from_bond` [B, H], and in published fine-tuning all four."""
+    """The bi-branch encoder; views `atom_from_atom` [A, H] and `bond_from_bond` [B, H], and in published fine-tuning
+    all four.
+    """
 
     name = "batmannet"
-    SIZES = {
+    SIZES: ClassVar = {
         "base": {"hidden_size": 100, "depth": 3, "heads": 2, "blocks": 6},
         "small": {"hidden_size": 64, "depth": 3, "heads": 2, "blocks": 3},
     }
@@ -84,14 +91,17 @@ class BatmanNet(Encoder):
     ) -> None:
         super().__init__()
         if rules not in ("sound", "published") or stage not in ("pretraining", "finetuning"):
-            raise MesomerError(f"BatmanNet has no rules {rules!r} with stage {stage!r}.", "Rules: sound, published; stages: pretraining, finetuning.")
+            raise MesomerError(
+                f"BatmanNet has no rules {rules!r} with stage {stage!r}.",
+                "Rules: sound, published; stages: pretraining, finetuning.",
+            )
         if batchwise and rules == "sound":
             raise MesomerError("batchwise restores a defect of the published code and goes with rules published only.")
         if hidden_size % heads:
             raise MesomerError(f"The hidden size {hidden_size} is no multiple of the {heads} heads.")
-        self._options = {
-            "hidden_size": hidden_size, "depth": depth, "heads": heads, "blocks": blocks, "activation": activation, "bias": bias,
-            "dense": dense, "dropout": dropout, "rules": rules, "stage": stage, "batchwise": batchwise,
+        self._options: dict[str, Any] = {
+            "hidden_size": hidden_size, "depth": depth, "heads": heads, "blocks": blocks,
+            "activation": activation, "bias": bias, "dense": dense, "dropout": dropout, "rules": rules, "stage": stage, "batchwise": batchwise,
         }  # fmt: skip
         self.rules, self.stage, self.batchwise, self.width = rules, stage, batchwise, hidden_size
         self.atom_groups = fields.PUBLISHED_ATOM if rules == "published" else fields.SOUND_ATOM
@@ -103,20 +113,32 @@ class BatmanNet(Encoder):
 
         def branch(incoming: int) -> nn.ModuleList:
             return nn.ModuleList(
-                GTransformerBlock(hidden_size, heads, depth, activation, bias, dropout, dense, incoming if i == 0 else None) for i in range(blocks)
+                GTransformerBlock(
+                    hidden_size, heads, depth, activation, bias, dropout, dense, incoming if i == 0 else None
+                )
+                for i in range(blocks)
             )
 
         self.node_blocks, self.edge_blocks = branch(atom_width), branch(edge_width)
         if rules == "published" and stage == "pretraining":
             joined = {"atom_from_atom": hidden_size, "bond_from_bond": hidden_size}
         elif rules == "published":
-            joined = {"atom_from_atom": atom_width, "atom_from_bond": atom_width, "bond_from_atom": edge_width, "bond_from_bond": edge_width}
+            joined = {
+                "atom_from_atom": atom_width,
+                "atom_from_bond": atom_width,
+                "bond_from_atom": edge_width,
+                "bond_from_bond": edge_width,
+            }
         else:
             joined = {"atom_from_atom": atom_width, "bond_from_bond": edge_width}
-        self.outputs = nn.ModuleDict({view: OutputNetwork(columns, hidden_size, activation, dropout) for view, columns in joined.items()})
+        self.outputs = nn.ModuleDict(
+            {view: OutputNetwork(columns, hidden_size, activation, dropout) for view, columns in joined.items()}
+        )
         if rules == "published" and stage == "pretraining":
             # never used here, but the published loader carries them into fine-tuning
-            self.carried_norms = nn.ModuleDict({view: nn.LayerNorm(hidden_size) for view in ("atom_from_bond", "bond_from_atom")})
+            self.carried_norms = nn.ModuleDict(
+                {view: nn.LayerNorm(hidden_size) for view in ("atom_from_bond", "bond_from_atom")}
+            )
         self.readout_views = ("atom_from_atom", "atom_from_bond" if len(joined) == 4 else "bond_from_bond")
 
     def config(self) -> dict[str, Any]:
@@ -140,16 +162,29 @@ class BatmanNet(Encoder):
     def rows(self, batch: GraphBatch, visible_atoms: Tensor | None = None, visible_bonds: Tensor | None = None) -> Rows:
         """The rows of both branches, with the hidden ones left out."""
         width = self.width_of_tables(batch)
-        return Rows(node_rows(batch, visible_atoms, width), edge_rows(batch, visible_bonds, width), 0 if width is None else width.count)
+        return Rows(
+            node_rows(batch, visible_atoms, width),
+            edge_rows(batch, visible_bonds, width),
+            0 if width is None else width.paddings,
+        )
 
     def features(self, batch: GraphBatch) -> Features:
-        """One-hot input columns of all atoms and directed bonds; a directed bond has the columns of its source atom, then its own."""
+        """One-hot input columns of all atoms and directed bonds; a directed bond has the columns of its source atom,
+        then its own.
+        """
         atoms = fields.one_hot(self.atom_groups, fields.slots(self.atom_groups, batch.atom_codes))
-        own = fields.one_hot(self.bond_groups, fields.slots(self.bond_groups, batch.bond_codes)).repeat_interleave(2, dim=0)
+        own = fields.one_hot(self.bond_groups, fields.slots(self.bond_groups, batch.bond_codes)).repeat_interleave(
+            2, dim=0
+        )
         return Features(atoms, torch.cat([atoms.index_select(0, batch.source), own], dim=1))
 
     def branches(
-        self, batch: GraphBatch, features: Features, rows: Rows, visible_atoms: Tensor | None = None, visible_bonds: Tensor | None = None
+        self,
+        batch: GraphBatch,
+        features: Features,
+        rows: Rows,
+        visible_atoms: Tensor | None = None,
+        visible_bonds: Tensor | None = None,
     ) -> tuple[Branch, Branch]:
         """Node branch and edge branch over the visible rows."""
         atoms = features.atoms if visible_atoms is None else features.atoms[visible_atoms]
@@ -164,10 +199,13 @@ class BatmanNet(Encoder):
             self._branch(self.edge_blocks, bonds, rows.edge, rows.padding, at_bonds),
         )
 
-    def _branch(self, blocks: nn.ModuleList, features: Tensor, rows: NodeRows | EdgeRows, padding: int, position: Tensor | None) -> Branch:
-        projected = blocks[0].project(_below(features, padding))
+    def _branch(
+        self, blocks: nn.ModuleList, features: Tensor, rows: NodeRows | EdgeRows, padding: int, position: Tensor | None
+    ) -> Branch:
+        first = cast(GTransformerBlock, blocks[0])
+        projected = first.project(_below(features, padding))
         placed = projected if position is None else projected + _below(self.positional_code(position), padding)
-        entered = blocks[0].enter(placed)
+        entered = first.enter(placed)
         states = [entered]
         for block in blocks:
             states.append(block(states[-1], rows))
@@ -184,16 +222,22 @@ class BatmanNet(Encoder):
         else:
             raw_atoms = _below(features.atoms if visible_atoms is None else features.atoms[visible_atoms], rows.padding)
             raw_bonds = _below(features.bonds if visible_bonds is None else features.bonds[visible_bonds], rows.padding)
-        aggregated = {"atom_from_atom": (raw_atoms, rows.node.message(atoms)), "bond_from_bond": (raw_bonds, rows.edge.message(bonds))}
+        aggregated = {
+            "atom_from_atom": (raw_atoms, rows.node.message(atoms)),
+            "bond_from_bond": (raw_bonds, rows.edge.message(bonds)),
+        }
         if "atom_from_bond" in self.outputs:
             around = atoms + aggregated["atom_from_atom"][1]
-            behind = around.index_select(0, rows.edge.source) - atoms.index_select(0, rows.edge.source.index_select(0, rows.edge.reverse))
+            behind = around.index_select(0, rows.edge.source) - atoms.index_select(
+                0, rows.edge.source.index_select(0, rows.edge.reverse)
+            )
             aggregated["atom_from_bond"] = (raw_atoms, rows.edge.at_atoms(bonds))
             aggregated["bond_from_atom"] = (raw_bonds, behind)
         return {view: network(*aggregated[view]) for view, network in self.outputs.items()}
 
     def positions(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-        """Published positions of atoms [A] and directed bonds [B]: counted through the batch, or from 0 in each molecule.
+        """Published positions of atoms [A] and directed bonds [B]: counted through the batch, or from 0 in each
+        molecule.
 
         Bonds are counted in the published order (smaller atom, larger atom), whatever the order of the batch.
         """
@@ -212,27 +256,39 @@ class BatmanNet(Encoder):
     def positional_code(self, position: Tensor) -> Tensor:
         """Sine and cosine code [R, H] of positions [R], computed in float64 (batmannet.md 3.2)."""
         column = torch.arange(self.width, device=position.device)
-        angle = position.double().unsqueeze(1) / torch.pow(torch.tensor(10000.0, dtype=torch.float64), 2 * (column // 2).double() / self.width)
+        angle = position.double().unsqueeze(1) / torch.pow(
+            torch.tensor(10000.0, dtype=torch.float64), 2 * (column // 2).double() / self.width
+        )
         return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
 
     def for_finetuning(self, seed: int = 0) -> Encoder:
-        """Sound and fine-tuned encoders: themselves. A published pre-training encoder: the fine-tuning function with the tensors that fit.
+        """Sound and fine-tuned encoders: themselves. A published pre-training encoder: the fine-tuning function with
+        the tensors that fit.
 
-        The output networks' first weights and the cross-view networks are new (batmannet.md 6.3), drawn Xavier-normal with zero biases as published.
+        The output networks' first weights and the cross-view networks are new (batmannet.md 6.3), drawn Xavier-normal
+        with zero biases as published.
         """
         if not self.positional:
             return self
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = BatmanNet(**{**self._options, "stage": "finetuning"})
-            for name, parameter in encoder.named_parameters():
+            for parameter in encoder.parameters():
                 if parameter.dim() >= 2:
                     nn.init.xavier_normal_(parameter)
                 else:
                     nn.init.zeros_(parameter)
         own = self.state_dict()
-        own |= {f"outputs.{name.removeprefix('carried_norms.').replace('.', '.norm.')}": x for name, x in own.items() if "carried_norms" in name}
-        fitting = {name: own[name] for name, tensor in encoder.state_dict().items() if name in own and own[name].shape == tensor.shape}
+        own |= {
+            f"outputs.{name.removeprefix('carried_norms.').replace('.', '.norm.')}": x
+            for name, x in own.items()
+            if "carried_norms" in name
+        }
+        fitting = {
+            name: own[name]
+            for name, tensor in encoder.state_dict().items()
+            if name in own and own[name].shape == tensor.shape
+        }
         encoder.load_state_dict(fitting, strict=False)
         return encoder
 

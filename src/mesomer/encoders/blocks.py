@@ -1,8 +1,9 @@
-"""The GTransformer block that GROVER and BatmanNet share, and the output network (grover.md 3.1 to 3.4, batmannet.md 3.1 to 3.3).
+"""The GTransformer block that GROVER and BatmanNet share, and the output network (grover.md 3.1 to 3.4, batmannet.md
+3.1 to 3.3).
 
-A block has n heads with three message-passing networks each (query, key, value). All 3n networks run side by side: their states lie
-in one tensor [R, 3nH], one neighbour sum serves all of them, and their weights are one batched product. The first round has one common
-input, so it is a single product H -> 3nH.
+A block has n heads with three message-passing networks each (query, key, value). All 3n networks run side by side:
+their states lie in one tensor [R, 3nH], one neighbour sum serves all of them, and their weights are one batched
+product. The first round has one common input, so it is a single product H -> 3nH.
 
 Attention runs over the n heads of one row, as in the published code.
 
@@ -12,6 +13,7 @@ Shapes: `R` rows of a branch, `H` hidden size, `n` heads, `N` = 3n networks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +26,9 @@ ACTIVATIONS = ("ReLU", "LeakyReLU", "PReLU", "tanh", "SELU", "ELU")
 
 
 class Activation(nn.Module):
-    """An activation by its published name. PReLU has one learned slope for each of `groups` equal parts of the last axis."""
+    """An activation by its published name. PReLU has one learned slope for each of `groups` equal parts of the last
+    axis.
+    """
 
     def __init__(self, name: str, groups: int = 1) -> None:
         super().__init__()
@@ -39,13 +43,21 @@ class Activation(nn.Module):
             return F.prelu(x, slope if slope.numel() == 1 else slope.repeat_interleave(x.shape[-1] // slope.numel()))
         if self.name == "LeakyReLU":
             return F.leaky_relu(x, 0.1)
-        return {"ReLU": F.relu, "tanh": torch.tanh, "SELU": F.selu, "ELU": F.elu}[self.name](x)
+        plain: dict[str, Callable[[Tensor], Tensor]] = {
+            "ReLU": F.relu,
+            "tanh": torch.tanh,
+            "SELU": F.selu,
+            "ELU": F.elu,
+        }
+        return plain[self.name](x)
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks cost little on a CPU, where torch draws one Bernoulli number at a time (20 ms at 5,544 x 600; this takes 5).
+    """Dropout whose masks cost little on a CPU, where torch draws one Bernoulli number at a time (20 ms at 5,544 x
+    600; this takes 5).
 
-    Eight masks are cut from each 64-bit number, so the rate is a multiple of 1/256; kept values are scaled by that very rate.
+    Eight masks are cut from each 64-bit number, so the rate is a multiple of 1/256; kept values are scaled by that
+    very rate.
     """
 
     def __init__(self, rate: float) -> None:
@@ -68,10 +80,13 @@ class Dropout(nn.Module):
 class MessageNetworks(nn.Module):
     """N message-passing networks with a common input: `depth` - 1 rounds each (grover.md 3.2).
 
-    With `add_input` the input is added before the activation in every round (GROVER's published setting; not BatmanNet's).
+    With `add_input` the input is added before the activation in every round (GROVER's published setting; not
+    BatmanNet's).
     """
 
-    def __init__(self, hidden: int, networks: int, depth: int, activation: str, bias: bool, dropout: float, add_input: bool) -> None:
+    def __init__(
+        self, hidden: int, networks: int, depth: int, activation: str, bias: bool, dropout: float, add_input: bool
+    ) -> None:
         super().__init__()
         self.hidden, self.networks, self.depth, self.add_input = hidden, networks, depth, add_input
         bound = 1 / math.sqrt(hidden)
@@ -108,13 +123,20 @@ class HeadAttention(nn.Module):
     def __init__(self, hidden: int, heads: int, bias: bool, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.query, self.key, self.value = (
+            nn.Linear(hidden, hidden),
+            nn.Linear(hidden, hidden),
+            nn.Linear(hidden, hidden),
+        )
         self.output = nn.Linear(hidden, hidden, bias=bias)
         self.dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         rows, n, hidden = query.shape
-        q, k, v = (layer(x).view(rows, n, n, hidden // n) for layer, x in ((self.query, query), (self.key, key), (self.value, value)))
+        q, k, v = (
+            layer(x).view(rows, n, n, hidden // n)
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
         # [R, i, 1, g, d] * [R, 1, j, g, d]: with 2 to 4 heads the plain product beats batched products of 2 x 50 x 2
         scores = (q.unsqueeze(2) * k.unsqueeze(1)).sum(-1) / math.sqrt(hidden // n)  # [R, i, j, g]
         share = self.dropout(torch.softmax(scores.float(), dim=2)).to(v.dtype)
@@ -126,7 +148,15 @@ class GTransformerBlock(nn.Module):
     """One block. `width` is the incoming width if the block projects its input, None if the input is already H wide."""
 
     def __init__(
-        self, hidden: int, heads: int, depth: int, activation: str, bias: bool, dropout: float, add_input: bool, width: int | None = None
+        self,
+        hidden: int,
+        heads: int,
+        depth: int,
+        activation: str,
+        bias: bool,
+        dropout: float,
+        add_input: bool,
+        width: int | None = None,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -141,7 +171,9 @@ class GTransformerBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def enter(self, projected: Tensor) -> Tensor:
-        """The block's input from the projected features [R, H], with a positional code already added where there is one."""
+        """The block's input from the projected features [R, H], with a positional code already added where there is
+        one.
+        """
         return self.dropout(self.project_norm(self.project_activation(projected)))
 
     def forward(self, x: Tensor, rows: NodeRows | EdgeRows) -> Tensor:
@@ -152,7 +184,9 @@ class GTransformerBlock(nn.Module):
 
 
 class OutputNetwork(nn.Module):
-    """Feed-forward over the joined and the aggregated rows, then layer norm (grover.md 3.4): [R, joined] and [R, H] -> [R, H]."""
+    """Feed-forward over the joined and the aggregated rows, then layer norm (grover.md 3.4): [R, joined] and [R, H]
+    -> [R, H].
+    """
 
     def __init__(self, joined: int, hidden: int, activation: str, dropout: float) -> None:
         super().__init__()

@@ -1,9 +1,10 @@
-"""One-hot columns rebuilt from the integer codes: which field fills which columns, for the published and for our own feature sets.
+"""One-hot columns rebuilt from the integer codes: which field fills which columns, for the published and for our own
+feature sets.
 
-A `Column group` is one field of the schema with a table from its 8-bit code to a slot. A group of size 1 is a flag: its column is set
-where the code is 1. Published groups put unknown values into the last listed slot (batmannet.md 1.2); ours clamp charges and degrees
-instead, keep an "other" slot, use the labels that do not depend on the spelling, and see hydrogens, without which the published
-features cannot tell a pyrrole's nitrogen from a pyridine's.
+A `Column group` is one field of the schema with a table from its 8-bit code to a slot. A group of size 1 is a flag:
+its column is set where the code is 1. Published groups put unknown values into the last listed slot (batmannet.md
+1.2); ours clamp charges and degrees instead, keep an "other" slot, use the labels that do not depend on the spelling,
+and see hydrogens, without which the published features cannot tell a pyrrole's nitrogen from a pyridine's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,30 @@ from torch import Tensor
 
 from mesomer.chem.schema import atom_field, bond_field
 
-ELEMENTS = "C N O S F Si P Cl Br Mg Na Ca Fe Al I B K Se Zn H Cu Mn".split()
+ELEMENTS = [
+    "C",
+    "N",
+    "O",
+    "S",
+    "F",
+    "Si",
+    "P",
+    "Cl",
+    "Br",
+    "Mg",
+    "Na",
+    "Ca",
+    "Fe",
+    "Al",
+    "I",
+    "B",
+    "K",
+    "Se",
+    "Zn",
+    "H",
+    "Cu",
+    "Mn",
+]
 _ATOMIC_NUMBERS = [6, 7, 8, 16, 9, 14, 15, 17, 35, 12, 11, 20, 26, 13, 53, 5, 19, 34, 30, 1, 29, 25]
 
 
@@ -59,7 +83,8 @@ PUBLISHED_ATOM = (
     _AROMATIC,
 )
 PUBLISHED_BOND = (
-    # single, double, triple, aromatic; nothing for other types. The ring flag is the fifth column of the published target.
+    # single, double, triple, aromatic; nothing for other types. The ring flag is the fifth column of the published
+    # target.
     _group("bond_type", "bond", "type", _BOND_TYPES, 4, 4),
     _group("ring", "bond", "in_ring", {1: 1}, 1, 0),
     _group("stereo", "bond", "stereo", _listed([0, 1, 2, 3, 4, 5]), 6, 5),
@@ -96,7 +121,9 @@ def slots(groups: Sequence[Group], codes: Tensor) -> Tensor:
 
 
 def one_hot(groups: Sequence[Group], chosen: Tensor) -> Tensor:
-    """Dense 0/1 columns [R, width] float32 of slots [R, groups]; a slot past the group's size sets nothing, a flag's column is set by 1."""
+    """Dense 0/1 columns [R, width] float32 of slots [R, groups]; a slot past the group's size sets nothing, a flag's
+    column is set by 1.
+    """
     total = width(groups)
     columns = []
     start = 0

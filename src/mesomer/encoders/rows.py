@@ -1,8 +1,9 @@
 """Which rows a row sums: the neighbour sums of the node branch and of the edge branch.
 
-Published code gathers zero-padded tables [R, K, D]. Here the neighbours of all rows stand in one flat list with offsets, and the sum is
-one segment reduction without the intermediate table. The published tables are not neutral (grover.md 3.6): every unused slot adds the
-padding row, which is an ordinary, non-zero row. `Padding` adds that term for models that were trained with it.
+Published code gathers zero-padded tables [R, K, D]. Here the neighbours of all rows stand in one flat list with
+offsets, and the sum is one segment reduction without the intermediate table. The published tables are not neutral
+(grover.md 3.6): every unused slot adds the padding row, which is an ordinary, non-zero row. `Padding` adds that term
+for models that were trained with it.
 
 Shapes: `R` rows of a branch, `N` list entries, `D` width, `S` atom slots (padding atoms first, then atoms).
 """
@@ -19,10 +20,10 @@ from mesomer.chem.graph import GraphBatch
 
 
 class Padding(NamedTuple):
-    """Unused table slots: row r adds `count[r]` times the row `row[r]`. Both [R] (node branch) or [S] (edge branch)."""
+    """Unused table slots: row r adds `times[r]` times the row `row[r]`. Both [R] (node branch) or [S] (edge branch)."""
 
     row: Tensor
-    count: Tensor
+    times: Tensor
 
 
 class NodeRows(NamedTuple):
@@ -79,11 +80,13 @@ def _sum_listed(x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _add_padding(total: Tensor, x: Tensor, padding: Padding) -> Tensor:
-    return total + padding.count.unsqueeze(1).to(x.dtype) * x.index_select(0, padding.row)
+    return total + padding.times.unsqueeze(1).to(x.dtype) * x.index_select(0, padding.row)
 
 
 class _SymmetricSum(torch.autograd.Function):
-    """A segment sum whose transpose is itself, so that the gradient needs no scatter (16 ms -> 0.5 ms at 4,000 x 600 on two cores)."""
+    """A segment sum whose transpose is itself, so that the gradient needs no scatter (16 ms -> 0.5 ms at 4,000 x 600
+    on two cores).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
@@ -100,7 +103,9 @@ class _BondMessage(torch.autograd.Function):
     """Bond messages where every bond's reverse is present: the transpose is the same rule on reversed bonds."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, incoming: Tensor, offsets: Tensor, source: Tensor, target: Tensor, reverse: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, incoming: Tensor, offsets: Tensor, source: Tensor, target: Tensor, reverse: Tensor
+    ) -> Tensor:
         ctx.save_for_backward(incoming, offsets, target, reverse)
         message = _bag(x, incoming, offsets).index_select(0, source)
         return message.sub_(x.index_select(0, reverse))
@@ -114,18 +119,23 @@ class _BondMessage(torch.autograd.Function):
 
 
 class TableWidth(NamedTuple):
-    """Width of the published neighbour tables: `of_molecule` [M] is the number of its width in `values` [P], one padding row for each."""
+    """Width of the published neighbour tables: `of_molecule` [M] is the number of its width in `values` [P], one
+    padding row for each.
+    """
 
     of_molecule: Tensor
     values: Tensor
 
     @property
-    def count(self) -> int:
+    def paddings(self) -> int:
+        """How many padding rows there are."""
         return self.values.numel()
 
 
 def table_width(batch: GraphBatch, batchwise: bool) -> TableWidth:
-    """Published width of each molecule's tables: the batch's largest in-degree, or without batch mates max(4, the molecule's own)."""
+    """Published width of each molecule's tables: the batch's largest in-degree, or without batch mates max(4, the
+    molecule's own).
+    """
     degree = batch.incoming_offsets.diff()
     if batchwise:
         widest = degree.max().clamp(min=1) if degree.numel() else degree.new_ones(())
@@ -136,8 +146,10 @@ def table_width(batch: GraphBatch, batchwise: bool) -> TableWidth:
 
 
 def node_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidth | None = None) -> NodeRows:
-    """Rows of the node branch: padding rows (one for each table width), then the visible atoms in batch order (batmannet.md 2.3)."""
-    first = 0 if width is None else width.count
+    """Rows of the node branch: padding rows (one for each table width), then the visible atoms in batch order
+    (batmannet.md 2.3).
+    """
+    first = 0 if width is None else width.paddings
     receiver = batch.target.index_select(0, batch.incoming)
     neighbour = batch.source.index_select(0, batch.incoming)
     number = torch.arange(batch.num_atoms, device=batch.source.device)
@@ -153,8 +165,10 @@ def node_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidt
 
 
 def edge_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidth | None = None) -> EdgeRows:
-    """Rows of the edge branch: padding rows, then the visible directed bonds in batch order (batmannet.md 2.4); slots for all atoms."""
-    first = 0 if width is None else width.count
+    """Rows of the edge branch: padding rows, then the visible directed bonds in batch order (batmannet.md 2.4); slots
+    for all atoms.
+    """
+    first = 0 if width is None else width.paddings
     number = torch.arange(batch.num_bonds, device=batch.source.device)
     incoming, source, target, reverse = batch.incoming, batch.source, batch.target, number ^ 1
     if visible is not None:
@@ -185,5 +199,5 @@ def edge_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidt
 
 
 def _padding(width: TableWidth, molecule: Tensor, offsets: Tensor) -> Padding:
-    row = torch.cat([torch.arange(width.count, device=molecule.device), width.of_molecule.index_select(0, molecule)])
+    row = torch.cat([torch.arange(width.paddings, device=molecule.device), width.of_molecule.index_select(0, molecule)])
     return Padding(row, width.values.index_select(0, row) - offsets.diff())

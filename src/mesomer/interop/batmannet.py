@@ -1,7 +1,8 @@
 """Official BatmanNet checkpoints -> our modules (batmannet.md 8).
 
-Kinds, told by their keys: pre-training (with decoder), fine-tuned (with heads), and the two pair tasks, of which the encoder is taken.
-Shapes come from the tensors, what shapes cannot tell (depth, `dense`, activation, dropout) from the stored arguments.
+Kinds, told by their keys: pre-training (with decoder), fine-tuned (with heads), and the two pair tasks, of which the
+encoder is taken. Shapes come from the tensors, what shapes cannot tell (depth, `dense`, activation, dropout) from the
+stored arguments.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mesomer.objectives.masked_graph import MaskedGraph
 BRANCHES = ("node_blocks", "edge_blocks")
 VIEWS = ("atom_from_atom", "atom_from_bond", "bond_from_atom", "bond_from_bond")
 # What every published command line sets, for bare state dicts that store no arguments (batmannet.md 7.3).
-PUBLISHED_ARGUMENTS = {"depth": 3, "dense": False, "dropout": 0.1}
+PUBLISHED_ARGUMENTS: dict[str, Any] = {"depth": 3, "dense": False, "dropout": 0.1}
 NO_WEIGHTS = "BatmanNet's authors have published no weights; `mesomer pretrain CORPUS --method batmannet` trains them."
 
 
@@ -41,12 +42,17 @@ class Imported(NamedTuple):
 def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | None = None) -> Imported:
     """Build our module and fill it.
 
-    `architecture` gives official argument names and comes before the stored arguments. Raises `MesomerError` if the file is no BatmanNet
-    checkpoint or its architecture cannot be told.
+    `architecture` gives official argument names and comes before the stored arguments. Raises `MesomerError` if the
+    file is no BatmanNet checkpoint or its architecture cannot be told.
     """
-    tensors = {name if name.startswith(("mygame.", "mol_", "readout.", "embed_word", "W_")) else f"mygame.{name}": x for name, x in checkpoint.tensors.items()}
+    tensors = {
+        name if name.startswith(("mygame.", "mol_", "readout.", "embed_word", "W_")) else f"mygame.{name}": x
+        for name, x in checkpoint.tensors.items()
+    }
     if not any(name.startswith("mygame.encoders.node_blocks.0.") for name in tensors):
-        raise MesomerError(f"{checkpoint.path} is no BatmanNet checkpoint: {looks_like(checkpoint.tensors)}.", NO_WEIGHTS)
+        raise MesomerError(
+            f"{checkpoint.path} is no BatmanNet checkpoint: {looks_like(checkpoint.tensors)}.", NO_WEIGHTS
+        )
     assumed: list[str] = []
     arguments = _arguments(tensors, dict(checkpoint.arguments or {}) | dict(architecture or {}), assumed)
     config = {
@@ -67,14 +73,28 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
         kind = "encoder" if pair or "mol_atom_from_atom_ffn.1.weight" not in tensors else "predictor"
         if kind == "predictor":
             module = _property_model(tensors, encoder, arguments)
-            links = finetuned_links(config["heads"], config["blocks"], len(module.heads[0].linears))
+            links = finetuned_links(config["heads"], config["blocks"], int(module.config()["ffn_layers"]))
         else:
-            module, links = encoder, [link._replace(ours=link.ours.removeprefix("encoder.")) for link in encoder_links(config["heads"], config["blocks"], False)]
+            module, links = (
+                encoder,
+                [
+                    link._replace(ours=link.ours.removeprefix("encoder."))
+                    for link in encoder_links(config["heads"], config["blocks"], False)
+                ],
+            )
     ours = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     used = fill(links, tensors, ours, str(checkpoint.path))
     module.load_state_dict(ours)
     module.eval()
-    return Imported(kind, module, encoder, used, {name: _why_left_out(name) for name in tensors if name not in used}, assumed, arguments)
+    return Imported(
+        kind,
+        module,
+        encoder,
+        used,
+        {name: _why_left_out(name) for name in tensors if name not in used},
+        assumed,
+        arguments,
+    )
 
 
 def encoder_links(heads: int, blocks: int, pretraining: bool) -> Iterator[Link]:
@@ -93,7 +113,10 @@ def encoder_links(heads: int, blocks: int, pretraining: bool) -> Iterator[Link]:
 def pretraining_links(heads: int, blocks: int, decoder_blocks: int) -> list[Link]:
     """Links of a whole pre-training model, ours as a `MaskedGraph`."""
     links = list(encoder_links(heads, blocks, True))
-    for branch, ours, view, last in (("node_blocks", "node_decoder", VIEWS[0], "atom_fc"), ("edge_blocks", "edge_decoder", VIEWS[3], "bond_fc")):
+    for branch, ours, view, last in (
+        ("node_blocks", "node_decoder", VIEWS[0], "atom_fc"),
+        ("edge_blocks", "edge_decoder", VIEWS[3], "bond_fc"),
+    ):
         for i in range(decoder_blocks):
             links += block_links(f"mygame.decoders.{branch}.{i}", f"{ours}.blocks.{i}", heads, False)
         links += output_links("mygame.decoders", view, f"{ours}.output")
@@ -107,9 +130,14 @@ def finetuned_links(heads: int, blocks: int, layers: int) -> list[Link]:
     links += [Link(f"readout.attn.{name}", f"readout.{name}.weight") for name in ("w1", "w2")]
     for i, view in enumerate(VIEWS[:2]):
         for layer in range(layers):
-            links += [Link(f"mol_{view}_ffn.{1 + 3 * layer}.{kind}", f"heads.{i}.linears.{layer}.{kind}") for kind in ("weight", "bias")]
+            links += [
+                Link(f"mol_{view}_ffn.{1 + 3 * layer}.{kind}", f"heads.{i}.linears.{layer}.{kind}")
+                for kind in ("weight", "bias")
+            ]
         # the published state dict repeats one slope under every activation position
-        links += [Link(f"mol_{view}_ffn.{2 + 3 * layer}.weight", f"heads.{i}.activation.slope") for layer in range(layers - 1)]
+        links += [
+            Link(f"mol_{view}_ffn.{2 + 3 * layer}.weight", f"heads.{i}.activation.slope") for layer in range(layers - 1)
+        ]
     return links
 
 
@@ -136,16 +164,25 @@ def _arguments(tensors: Mapping[str, Tensor], given: dict[str, Any], assumed: li
     }
     for name, value in told.items():
         if given.get(name, value) != value:
-            raise MesomerError(f"The argument {name} is {given[name]}, but the tensors are those of {value}.", "Is the --architecture file of another checkpoint?")
+            raise MesomerError(
+                f"The argument {name} is {given[name]}, but the tensors are those of {value}.",
+                "Is the --architecture file of another checkpoint?",
+            )
     arguments = given | told
     sloped = "mygame.encoders.node_blocks.0.act_func.weight" in tensors
     if "activation" not in arguments:
         if not sloped:
-            raise MesomerError("The tensors do not tell the activation (any but PReLU).", "Give --architecture a JSON file with official argument names.")
+            raise MesomerError(
+                "The tensors do not tell the activation (any but PReLU).",
+                "Give --architecture a JSON file with official argument names.",
+            )
         arguments["activation"] = "PReLU"
         assumed.append("activation = PReLU (its slopes are in the file)")
     if (arguments["activation"] == "PReLU") != sloped:
-        raise MesomerError(f"The activation {arguments['activation']} does not fit the tensors, which {'have' if sloped else 'lack'} PReLU's slopes.")
+        raise MesomerError(
+            f"The activation {arguments['activation']} does not fit the tensors, "
+            f"which {'have' if sloped else 'lack'} PReLU's slopes."
+        )
     for name, value in PUBLISHED_ARGUMENTS.items():
         if name not in arguments:
             arguments[name] = value
@@ -156,13 +193,20 @@ def _arguments(tensors: Mapping[str, Tensor], given: dict[str, Any], assumed: li
 def _property_model(tensors: Mapping[str, Tensor], encoder: BatmanNet, arguments: Mapping[str, Any]) -> PropertyModel:
     attention = "readout.attn.w1" in tensors
     first = tensors["mol_atom_from_atom_ffn.1.weight"]
-    linears = sorted(int(name.split(".")[1]) for name, x in tensors.items() if name.startswith("mol_atom_from_atom_ffn.") and x.dim() == 2)
-    attn_hidden, attn_out = (tensors["readout.attn.w1"].shape[0], tensors["readout.attn.w2"].shape[0]) if attention else (4, 1)
+    linears = sorted(
+        int(name.split(".")[1])
+        for name, x in tensors.items()
+        if name.startswith("mol_atom_from_atom_ffn.") and x.dim() == 2
+    )
+    attn_hidden, attn_out = (
+        (tensors["readout.attn.w1"].shape[0], tensors["readout.attn.w2"].shape[0]) if attention else (4, 1)
+    )
     tasks = tensors[f"mol_atom_from_atom_ffn.{linears[-1]}.weight"].shape[0]
     kind = {"classification": "binary", "regression": "regression"}.get(str(arguments.get("dataset_type")))
     if kind is None:
         raise MesomerError(
-            f"The fine-tuned checkpoint says of its task {arguments.get('dataset_type')!r}, neither classification nor regression.",
+            f"The fine-tuned checkpoint says of its task {arguments.get('dataset_type')!r}, "
+            "neither classification nor regression.",
             'Give --architecture a JSON file with "dataset_type".',
         )
     return PropertyModel(
@@ -181,7 +225,9 @@ def _property_model(tensors: Mapping[str, Tensor], encoder: BatmanNet, arguments
 
 
 def _is_drug_pair(tensors: Mapping[str, Tensor], hidden: int, arguments: Mapping[str, Any]) -> bool:
-    """Whether the first head layer takes two molecules: then its width is 2 (H + features), and there is no task scaler to go by."""
+    """Whether the first head layer takes two molecules: then its width is 2 (H + features), and there is no task
+    scaler to go by.
+    """
     first = tensors.get("mol_atom_from_atom_ffn.1.weight")
     if first is None:
         return False

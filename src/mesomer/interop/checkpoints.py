@@ -1,7 +1,7 @@
 """Foreign checkpoint files, read without running anything that is in them.
 
-`torch.load` runs with `weights_only=True` and a short allow-list: tensors, `argparse.Namespace`, numpy arrays and scalars. A file that
-asks for anything else is refused with the name of what it asked for.
+`torch.load` runs with `weights_only=True` and a short allow-list: tensors, `argparse.Namespace`, numpy arrays and
+scalars. A file that asks for anything else is refused with the name of what it asked for.
 """
 
 from __future__ import annotations
@@ -32,9 +32,16 @@ class ForeignCheckpoint(NamedTuple):
 
 def _numpy_globals() -> list[Any]:
     array = np._core.multiarray  # type: ignore[attr-defined]
-    allowed: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, *{type(np.dtype(kind)) for kind in "?bhilqBHILQefd"}]
+    allowed: list[Any] = [
+        argparse.Namespace,
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(kind)) for kind in "?bhilqBHILQefd"},
+    ]
     for function in ("_reconstruct", "scalar"):
-        allowed += [(getattr(array, function), f"{package}.multiarray.{function}") for package in ("numpy.core", "numpy._core")]
+        allowed += [
+            (getattr(array, function), f"{package}.multiarray.{function}") for package in ("numpy.core", "numpy._core")
+        ]
     return allowed
 
 
@@ -53,11 +60,16 @@ def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
         asked = re.search(r"(?i)unsupported (?:global:? |class |operand )?(?:GLOBAL )?([\w.]*\.[\w.]+)", str(error))
         if asked:
             raise MesomerError(
-                f"{path} asks to run {asked.group(1)} when it is read, and is refused: a checkpoint holds tensors and plain values only."
+                f"{path} asks to run {asked.group(1)} when it is read, and is refused: "
+                "a checkpoint holds tensors and plain values only."
             ) from error
-        raise MesomerError(f"{path} is no torch checkpoint, or is damaged.", "Compare its size and sha256 with the source.") from error
+        raise MesomerError(
+            f"{path} is no torch checkpoint, or is damaged.", "Compare its size and sha256 with the source."
+        ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, TypeError) as error:
-        raise MesomerError(f"{path} is no torch checkpoint, or is truncated.", "Compare its size and sha256 with the source.") from error
+        raise MesomerError(
+            f"{path} is no torch checkpoint, or is truncated.", "Compare its size and sha256 with the source."
+        ) from error
     return _sorted_out(path, content)
 
 
@@ -66,7 +78,10 @@ def _sorted_out(path: Path, content: Any) -> ForeignCheckpoint:
         raise MesomerError(f"{path} holds a {type(content).__name__}, not the dictionary that a training script saves.")
     if "state_dict" not in content:
         if not all(isinstance(value, Tensor) for value in content.values()):
-            raise MesomerError(f"{path} holds neither a state dict nor a checkpoint with one; its keys are {', '.join(map(str, list(content)[:8]))}.")
+            raise MesomerError(
+                f"{path} holds neither a state dict nor a checkpoint with one; "
+                f"its keys are {', '.join(map(str, list(content)[:8]))}."
+            )
         return ForeignCheckpoint(path, None, dict(content), None, None, ())
     arguments = content.get("args")
     if isinstance(arguments, argparse.Namespace):

@@ -1,7 +1,9 @@
-"""Published parameter names of the GTransformer blocks that GROVER and BatmanNet share (grover.md 6.2, batmannet.md 8.2).
+"""Published parameter names of the GTransformer blocks that GROVER and BatmanNet share (grover.md 6.2, batmannet.md
+8.2).
 
-A `Link` ties one published tensor to one of ours, or to one slice of it: ours keeps the 3n message-passing networks of a block in one
-tensor. The links serve the import, its check, and the tests that compare gradients by published name.
+A `Link` ties one published tensor to one of ours, or to one slice of it: ours keeps the 3n message-passing networks
+of a block in one tensor. The links serve the import, its check, and the tests that compare gradients by published
+name.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from mesomer.errors import MesomerError
 
 
 class Link(NamedTuple):
-    """Published tensor `theirs` is our tensor `ours`, or its part `part`, transposed where the published layout is [out, in]."""
+    """Published tensor `theirs` is our tensor `ours`, or its part `part`, transposed where the published layout is
+    [out, in].
+    """
 
     theirs: str
     ours: str
@@ -32,7 +36,9 @@ class Link(NamedTuple):
 
 
 def block_links(theirs: str, ours: str, heads: int, projects: bool) -> Iterator[Link]:
-    """Links of one block. Only the first block of an encoder branch projects; the projections of all others are dead weights."""
+    """Links of one block. Only the first block of an encoder branch projects; the projections of all others are dead
+    weights.
+    """
     for which, network in enumerate("qkv"):
         for head in range(heads):
             part, prefix = which * heads + head, f"{theirs}.heads.{head}.mpn_{network}"
@@ -51,7 +57,11 @@ def block_links(theirs: str, ours: str, heads: int, projects: bool) -> Iterator[
 
 def output_links(theirs: str, view: str, ours: str) -> Iterator[Link]:
     """Links of one output network and its norm."""
-    for published, name in ((f"ffn_{view}.W_1", "lift"), (f"ffn_{view}.W_2", "lower"), (f"{view}_sublayer.norm", "norm")):
+    for published, name in (
+        (f"ffn_{view}.W_1", "lift"),
+        (f"ffn_{view}.W_2", "lower"),
+        (f"{view}_sublayer.norm", "norm"),
+    ):
         for kind in ("weight", "bias"):
             yield Link(f"{theirs}.{published}.{kind}", f"{ours}.{name}.{kind}")
     yield Link(f"{theirs}.ffn_{view}.act_func.weight", f"{ours}.activation.slope")
@@ -66,7 +76,9 @@ def fill(links: Iterable[Link], theirs: Mapping[str, Tensor], ours: dict[str, Te
     for link in links:
         if link.ours not in ours:
             if link.theirs in theirs:
-                raise MesomerError(f"{source} has the tensor {link.theirs}, for which a model of its arguments has no place.")
+                raise MesomerError(
+                    f"{source} has the tensor {link.theirs}, for which a model of its arguments has no place."
+                )
             continue
         if link.theirs not in theirs:
             raise MesomerError(f"{source} has no tensor {link.theirs}, which a model of its arguments needs.")
@@ -75,7 +87,10 @@ def fill(links: Iterable[Link], theirs: Mapping[str, Tensor], ours: dict[str, Te
             tensor = theirs[link.theirs].float()
             tensor = tensor.transpose(-1, -2) if link.transposed else tensor
             if tensor.numel() != place.numel() or (place.dim() > 0 and tensor.shape != place.shape):
-                raise MesomerError(f"{source}: the tensor {link.theirs} has shape {tuple(theirs[link.theirs].shape)}, {tuple(place.shape)} was expected.")
+                raise MesomerError(
+                    f"{source}: the tensor {link.theirs} has shape {tuple(theirs[link.theirs].shape)}, "
+                    f"{tuple(place.shape)} was expected."
+                )
             place.copy_(tensor.reshape(place.shape))
         used.add(link.theirs)
     return used

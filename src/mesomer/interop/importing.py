@@ -31,7 +31,11 @@ _RDKIT_DESCRIPTOR_COUNT = 200
 
 
 def import_checkpoint(
-    path: str | os.PathLike[str], source: str, output: str | os.PathLike[str], architecture: str | None = None, overwrite: bool = False
+    path: str | os.PathLike[str],
+    source: str,
+    output: str | os.PathLike[str],
+    architecture: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Convert a checkpoint file into a model folder and tell what was done with each tensor.
 
@@ -40,7 +44,7 @@ def import_checkpoint(
     if source not in ADAPTERS:
         raise unknown_name("importer", source, ADAPTERS)
     check_writable(output, overwrite)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(Path(path))
     adapter = importlib.import_module(ADAPTERS[source])
     given, said = _architecture(checkpoint, architecture)
     imported: Imported = adapter.convert(checkpoint, given)
@@ -75,7 +79,10 @@ def _architecture(checkpoint: ForeignCheckpoint, option: str | None) -> tuple[di
         said.append(f"arguments of {beside.name}, which lies beside the checkpoint")
     file = Path(option)
     if not file.is_file():
-        raise MesomerError(f"--architecture names no file: {option}.", "Give a JSON file with official argument names, such as depth, dense, activation.")
+        raise MesomerError(
+            f"--architecture names no file: {option}.",
+            "Give a JSON file with official argument names, such as depth, dense, activation.",
+        )
     try:
         arguments = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -85,7 +92,13 @@ def _architecture(checkpoint: ForeignCheckpoint, option: str | None) -> tuple[di
     return arguments, said
 
 
-def _save(imported: Imported, checkpoint: ForeignCheckpoint, output: str | os.PathLike[str], facts: dict[str, Any], overwrite: bool) -> None:
+def _save(
+    imported: Imported,
+    checkpoint: ForeignCheckpoint,
+    output: str | os.PathLike[str],
+    facts: dict[str, Any],
+    overwrite: bool,
+) -> None:
     card = card_text(facts)
     extra = {"import": facts}
     if imported.kind == "predictor":
@@ -105,7 +118,8 @@ def _predictor(model: PropertyModel, checkpoint: ForeignCheckpoint, arguments: d
     extra = model.descriptors_dim
     return Predictor(
         targets=[
-            Target(str(name), output.type, ("0", "1") if output.type == "binary" else ()) for name, output in zip(names, model.outputs, strict=True)
+            Target(str(name), output.type, ("0", "1") if output.type == "binary" else ())
+            for name, output in zip(names, model.outputs, strict=True)
         ],
         network="property",
         network_config=model.config(),
@@ -159,7 +173,8 @@ def card_text(facts: dict[str, Any]) -> str:
         + ("no stored outputs for this file" if facts["difference"] is None else f"{facts['difference']:.1e}")
         + ".",
         "",
-        "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own largest in-degree), and chirality is",
-        "the tag as spelt; positions, where there are any, count from 0 in each molecule. `batchwise` restores the published mixing of batch mates.",
+        "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own largest",
+        "in-degree), and chirality is the tag as spelt; positions, where there are any, count from 0 in each molecule.",
+        "`batchwise` restores the published mixing of batch mates.",
     ]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,5 @@
-"""Outputs of the published code that lie beside a checkpoint (`expected.npz`, `config.json`, `smiles.csv`), and how far ours are from them.
+"""Outputs of the published code that lie beside a checkpoint (`expected.npz`, `config.json`, `smiles.csv`), and how
+far ours are from them.
 
 Computed with `batchwise` on, as the published code batches. A set of this form is what `tests/reference` holds.
 """
@@ -38,10 +39,18 @@ def largest_difference(checkpoint: Path, imported: Imported) -> float | None:
         pairs = list(_pairs(checkpoint.stem, imported, graphs, expected, config))
     finally:
         imported.encoder.batchwise = before
-    return max((float((ours.double() - torch.from_numpy(np.asarray(theirs, np.float64))).abs().max()) for ours, theirs in pairs), default=None)
+    return max(
+        (
+            float((ours.double() - torch.from_numpy(np.asarray(theirs, np.float64))).abs().max())
+            for ours, theirs in pairs
+        ),
+        default=None,
+    )
 
 
-def _pairs(stem: str, imported: Imported, graphs: list[MolGraph], expected: Any, config: dict[str, Any]) -> Iterator[tuple[Tensor, np.ndarray]]:
+def _pairs(
+    stem: str, imported: Imported, graphs: list[MolGraph], expected: Any, config: dict[str, Any]
+) -> Iterator[tuple[Tensor, np.ndarray]]:
     encoder = imported.encoder
     assert isinstance(encoder, BatmanNet)
     arguments = config.get(f"{stem}_args", {})
@@ -54,8 +63,14 @@ def _pairs(stem: str, imported: Imported, graphs: list[MolGraph], expected: Any,
         for view in range(2):
             raw = []
             for start in range(0, len(graphs), size):
-                extra = expected[f"ft_{name}_features"][start : start + size] if f"ft_{name}_features" in expected else None
-                raw.append(imported.module(collate(graphs[start : start + size]), None if extra is None else torch.from_numpy(extra))[view])
+                extra = (
+                    expected[f"ft_{name}_features"][start : start + size] if f"ft_{name}_features" in expected else None
+                )
+                raw.append(
+                    imported.module(
+                        collate(graphs[start : start + size]), None if extra is None else torch.from_numpy(extra)
+                    )[view]
+                )
             yield torch.cat(raw), expected[f"ft_{name}_logit_{imported.module.views[view]}"]
     elif encoder.positional and "mask8_node_idx" in expected:
         batch = collate(graphs[: config["batches"]["first"]])

@@ -1,15 +1,17 @@
 """What a pre-training objective is: an encoder with extra heads, random draws, and a loss made of named terms.
 
-Each term is given as a sum with its count, so that the loop can divide by the count over all ranks and micro-batches. Draws (masks and
-the like) are made before the forward pass, as a pure function of (seed, epoch, the molecule's number in the corpus): resuming, the number of
-ranks and the composition of batches do not change them. A new objective is one file with `@register` and one line in `_FILES`.
+Each term is given as a sum with its count, so that the loop can divide by the count over all ranks and micro-batches.
+Draws (masks and the like) are made before the forward pass, as a pure function of (seed, epoch, the molecule's number
+in the corpus): resuming, the number of ranks and the composition of batches do not change them. A new objective is
+one file with `@register` and one line in `_FILES`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +31,11 @@ class Draw(Protocol):
     def to(self, device: torch.device | str) -> Draw: ...
 
 
-class TermFigures(NamedTuple):
-    """Held-out sums of one classification term: `class_counts` [C] tells what always guessing the commonest class would score."""
+@dataclass(frozen=True)
+class TermFigures:
+    """Held-out sums of one classification term: `class_counts` [C] tells what always guessing the commonest class
+    would score.
+    """
 
     loss: Tensor
     correct: Tensor
@@ -101,7 +106,12 @@ def uniform_draws(key: np.ndarray, item: np.ndarray, seed: int, epoch: int, stre
     """
     with np.errstate(over="ignore"):
         state = _mix(np.full(1, seed, np.uint64) + np.uint64(0x9E3779B97F4A7C15))
-        for part in (np.full(1, epoch, np.uint64), np.full(1, stream, np.uint64), key.astype(np.uint64), item.astype(np.uint64)):
+        for part in (
+            np.full(1, epoch, np.uint64),
+            np.full(1, stream, np.uint64),
+            key.astype(np.uint64),
+            item.astype(np.uint64),
+        ):
             state = _mix(state ^ (part + np.uint64(0x9E3779B97F4A7C15) * np.uint64(1 + stream)))
     return (state >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
@@ -113,7 +123,9 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def choose_fewest(score: np.ndarray, owner: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """For each owner the `wanted` items of lowest score: score [N], owner [N] ascending, offsets [M + 1], wanted [M] -> bool [N]."""
+    """For each owner the `wanted` items of lowest score: score [N], owner [N] ascending, offsets [M + 1], wanted [M]
+    -> bool [N].
+    """
     order = np.argsort(owner + score, kind="stable")
     rank = np.arange(len(order)) - offsets[owner[order]]
     chosen = np.zeros(len(order), dtype=bool)

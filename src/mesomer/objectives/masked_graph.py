@@ -1,12 +1,13 @@
 """BatmanNet's objective: hide most atoms and bonds, encode what is left, decode the hidden ones (batmannet.md 2, 4, 5).
 
-The encoder sees the visible rows only; a light decoder of the same blocks sees every row, with a token in place of the hidden ones, and
-predicts the one-hot fields of the hidden rows. Each field is one term, a mean over the hidden rows; all terms have weight 1.
+The encoder sees the visible rows only; a light decoder of the same blocks sees every row, with a token in place of
+the hidden ones, and predicts the one-hot fields of the hidden rows. Each field is one term, a mean over the hidden
+rows; all terms have weight 1.
 
-With an encoder of `sound` rules a bond is hidden whole (both directions), the token is learned, masks are fresh in every epoch and
-every target is what it says. With `published` rules the directions of a bond are hidden each on its own, a hidden row enters the decoder as its
-bare position, the aromatic target is always 0, and a ring bond of unlisted type has the class "ring" (batmannet.md 0, 5.1).
-`frozen_masks` draws the masks of every epoch alike.
+With an encoder of `sound` rules a bond is hidden whole (both directions), the token is learned, masks are fresh in
+every epoch and every target is what it says. With `published` rules the directions of a bond are hidden each on its
+own, a hidden row enters the decoder as its bare position, the aromatic target is always 0, and a ring bond of
+unlisted type has the class "ring" (batmannet.md 0, 5.1). `frozen_masks` draws the masks of every epoch alike.
 """
 
 from __future__ import annotations
@@ -58,7 +59,14 @@ class Decoder(nn.Module):
     def __init__(self, encoder: BatmanNet, blocks: int, columns: int) -> None:
         super().__init__()
         options = encoder.config()
-        arguments = (options["heads"], options["depth"], options["activation"], options["bias"], options["dropout"], options["dense"])
+        arguments = (
+            options["heads"],
+            options["depth"],
+            options["activation"],
+            options["bias"],
+            options["dropout"],
+            options["dense"],
+        )
         self.blocks = nn.ModuleList(GTransformerBlock(encoder.width, *arguments) for _ in range(blocks))
         self.output = OutputNetwork(encoder.width, encoder.width, options["activation"], options["dropout"])
         self.predict = nn.Linear(encoder.width, columns)
@@ -81,15 +89,24 @@ class MaskedGraph(Objective):
     name = "masked_graph"
     encoder: BatmanNet
 
-    def __init__(self, encoder: Encoder, *, mask_ratio: float = 0.6, decoder_blocks: int = 2, frozen_masks: bool = False) -> None:
+    def __init__(
+        self, encoder: Encoder, *, mask_ratio: float = 0.6, decoder_blocks: int = 2, frozen_masks: bool = False
+    ) -> None:
         super().__init__()
         if not isinstance(encoder, BatmanNet):
             raise MesomerError(f"The objective masked_graph needs the encoder batmannet, not {encoder.name}.")
         if encoder.rules == "published" and encoder.stage != "pretraining":
-            raise MesomerError("A published BatmanNet is pre-trained in its pre-training form; this one is its fine-tuning form.")
+            raise MesomerError(
+                "A published BatmanNet is pre-trained in its pre-training form; this one is its fine-tuning form."
+            )
         if not 0 < mask_ratio <= 1:
             raise MesomerError(f"The mask ratio is {mask_ratio}, and has to lie above 0 and at most 1.")
-        self.encoder, self.mask_ratio, self.decoder_blocks, self.frozen_masks = encoder, mask_ratio, decoder_blocks, frozen_masks
+        self.encoder, self.mask_ratio, self.decoder_blocks, self.frozen_masks = (
+            encoder,
+            mask_ratio,
+            decoder_blocks,
+            frozen_masks,
+        )
         self.published = encoder.rules == "published"
         atom_columns = fields.width(encoder.atom_groups)
         self.node_decoder = Decoder(encoder, decoder_blocks, atom_columns)
@@ -128,7 +145,9 @@ class MaskedGraph(Objective):
         return hidden.repeat(2) if stream == 1 and not self.published else hidden
 
     def hidden_count(self, count: np.ndarray) -> np.ndarray:
-        """How many of `count` rows are hidden, rounded up; with published rules rounded in float32 (batmannet.md 2.2)."""
+        """How many of `count` rows are hidden, rounded up; with published rules rounded in float32 (batmannet.md
+        2.2).
+        """
         if self.published:
             return np.ceil(count.astype(np.float32) * np.float32(self.mask_ratio)).astype(np.int64)
         return np.ceil(np.round(count * self.mask_ratio, 9)).astype(np.int64)
@@ -147,7 +166,9 @@ class MaskedGraph(Objective):
         return figures
 
     def reconstruct(self, batch: GraphBatch, draw: MaskDraw, every_row: bool = False) -> tuple[Decoded, Decoded]:
-        """Encoder on the visible rows, decoder on all of them; logits of the hidden rows, or of every row with padding rows first."""
+        """Encoder on the visible rows, decoder on all of them; logits of the hidden rows, or of every row with
+        padding rows first.
+        """
         encoder, features = self.encoder, self.encoder.features(batch)
         seen_atoms, seen_bonds = ~draw.atoms, ~draw.bonds
         visible, every = encoder.rows(batch, seen_atoms, seen_bonds), encoder.rows(batch)
@@ -157,7 +178,9 @@ class MaskedGraph(Objective):
         node = self._enter(views["atom_from_atom"], draw.atoms, every, positions[0], self.node_decoder)
         edge = self._enter(views["bond_from_bond"], draw.bonds, every, positions[1], self.edge_decoder)
         wanted = [
-            torch.arange(len(entered), device=entered.device) if every_row else hidden.nonzero().flatten() + every.padding
+            torch.arange(len(entered), device=entered.device)
+            if every_row
+            else hidden.nonzero().flatten() + every.padding
             for entered, hidden in ((node, draw.atoms), (edge, draw.bonds))
         ]
         return self.node_decoder(node, every.node, wanted[0]), self.edge_decoder(edge, every.edge, wanted[1])
@@ -168,7 +191,11 @@ class MaskedGraph(Objective):
         place = torch.cat([torch.arange(padding, device=hidden.device), seen.cumsum(0) - 1 + padding])
         shown = torch.cat([seen.new_ones(padding), seen])
         # the filler stands one past the encoded rows, so that one gather builds the input
-        filler = encoded.new_zeros(1, encoded.shape[1]) if decoder.token is None else decoder.token.to(encoded.dtype).unsqueeze(0)
+        filler = (
+            encoded.new_zeros(1, encoded.shape[1])
+            if decoder.token is None
+            else decoder.token.to(encoded.dtype).unsqueeze(0)
+        )
         entered = torch.cat([encoded, filler]).index_select(0, torch.where(shown, place, encoded.shape[0]))
         if position is None:
             return entered
@@ -184,10 +211,15 @@ class MaskedGraph(Objective):
         undirected = draw.bonds.nonzero().flatten() >> 1
         atom_groups, bond_groups = self.encoder.atom_groups, self.encoder.bond_groups
         return self._terms("node", node.logits, atom_groups, atom_slots[draw.atoms]) | self._terms(
-            "edge", edge.logits, (*atom_groups, *bond_groups), torch.cat([atom_slots[source], bond_slots[undirected]], dim=1)
+            "edge",
+            edge.logits,
+            (*atom_groups, *bond_groups),
+            torch.cat([atom_slots[source], bond_slots[undirected]], dim=1),
         )
 
-    def _terms(self, branch: str, logits: Tensor, groups: tuple[Group, ...], slots: Tensor) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    def _terms(
+        self, branch: str, logits: Tensor, groups: tuple[Group, ...], slots: Tensor
+    ) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         terms = {}
         start = 0
         for i, group in enumerate(groups):
