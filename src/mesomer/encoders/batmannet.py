@@ -101,7 +101,8 @@ class BatmanNet(Encoder):
             raise MesomerError(f"The hidden size {hidden_size} is no multiple of the {heads} heads.")
         self._options: dict[str, Any] = {
             "hidden_size": hidden_size, "depth": depth, "heads": heads, "blocks": blocks,
-            "activation": activation, "bias": bias, "dense": dense, "dropout": dropout, "rules": rules, "stage": stage, "batchwise": batchwise,
+            "activation": activation, "bias": bias,
+            "dense": dense, "dropout": dropout, "rules": rules, "stage": stage, "batchwise": batchwise,
         }  # fmt: skip
         self.rules, self.stage, self.batchwise, self.width = rules, stage, batchwise, hidden_size
         self.atom_groups = fields.PUBLISHED_ATOM if rules == "published" else fields.SOUND_ATOM

@@ -173,8 +173,8 @@ def card_text(facts: dict[str, Any]) -> str:
         + ("no stored outputs for this file" if facts["difference"] is None else f"{facts['difference']:.1e}")
         + ".",
         "",
-        "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own largest",
-        "in-degree), and chirality is the tag as spelt; positions, where there are any, count from 0 in each molecule.",
+        "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own",
+        "largest in-degree), and chirality is the tag as spelt; positions, where there are any, count from 0 in each molecule.",
         "`batchwise` restores the published mixing of batch mates.",
     ]
     return "\n".join(lines) + "\n"
