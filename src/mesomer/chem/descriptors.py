@@ -1,9 +1,9 @@
 """Numbers of a whole molecule: the 200 normalised RDKit descriptors, counted circular fragments, fingerprint bits.
 
-Decided here: the 200 are `rdkit_2d_normalized` of the package descriptastorus (an extra), in its order, computed from the
-molecule as its canonical SMILES gives it, because a few of them depend on the order of atoms. As published, a descriptor
-that cannot be computed is 0, one that is undefined stays NaN, and a molecule without heavy atoms has zeros. The fitted
-distributions are applied to whole columns: 200 calls instead of 200 a molecule, with equal results.
+Decided here: the 200 are `rdkit_2d_normalized` of the package descriptastorus (an extra), in its order, computed from
+the molecule as its canonical SMILES gives it, because a few of them depend on the order of atoms. As published, a
+descriptor that cannot be computed is 0, one that is undefined stays NaN, and a molecule without heavy atoms has
+zeros. The fitted distributions are applied to whole columns: 200 calls instead of 200 a molecule, with equal results.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ _CHUNK = 64  # molecules handed to a worker process at a time
 def descriptors_200(mols: Sequence[Chem.Mol], workers: int = 1, canonical: bool = True) -> np.ndarray:
     """The 200 normalised descriptors, float32 [M, 200].
 
-    With `canonical` off they are computed from the molecules as they are, as GROVER's scripts did from the given SMILES.
-    `workers` above 1 spreads the molecules over processes.
+    With `canonical` off they are computed from the molecules as they are, as GROVER's scripts did from the given
+    SMILES. `workers` above 1 spreads the molecules over processes.
     """
     _descriptastorus()
     prepared = [_canonical(mol) if canonical else mol for mol in mols]
-    if workers > 1 and len(prepared) > _CHUNK:
-        raw = _in_processes(prepared, workers)
-    else:
-        raw = _raw(prepared)
+    spread = workers > 1 and len(prepared) > _CHUNK
+    raw = _in_processes(prepared, workers) if spread else _raw(prepared)
     return _normalised(raw, np.array([mol.GetNumHeavyAtoms() > 0 for mol in mols], dtype=bool))
 
 

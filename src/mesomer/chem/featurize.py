@@ -1,8 +1,8 @@
 """Mol to small integer arrays: the codes of `chem.schema` for every atom and bond.
 
 The way of a molecule: records (`chem.records`), what RDKit says of each (`chem.memory`), what follows from the graph
-(rings here, `chem.groups`, `chem.stereo`), arrays. Many molecules share the last step: `graphs_from_smiles` returns the
-arrays of all of them one after the other, as a corpus shard or a batch wants them, in 4/5 of the time.
+(rings here, `chem.groups`, `chem.stereo`), arrays. Many molecules share the last step: `graphs_from_smiles` returns
+the arrays of all of them one after the other, as a corpus shard or a batch wants them, in 4/5 of the time.
 
 Decided here: where records cannot be told apart, RDKit is asked atom by atom, with the same result. Stereo labels are
 computed only for molecules with stereo marks.
@@ -73,7 +73,7 @@ def graphs_from_smiles(
 
 
 def featurize(mol: Chem.Mol, coordinates: bool = False) -> MolGraph:
-    """The codes of a sanitised molecule; with `coordinates` also the positions of its first conformer, if it has one."""
+    """The codes of a sanitised molecule; with `coordinates` also the positions of its first conformer, if any."""
     graph = _single(_parts(mol, just_parsed=False))
     return graph._replace(coordinates=_positions(mol)) if coordinates else graph
 
@@ -164,8 +164,12 @@ def _rings(
             member[atom] |= bit
             sizes[atom] |= size_bit
     flags = bytearray([_IN_RING if bits else 0 for bits in member])
-    # Two bound atoms of one ring: where the bond is not in this ring, it is a chord and closes another one.
-    return flags, sizes, bytes([_BOND_RING_BIT if member[b] & member[e] else 0 for b, e in zip(begins, ends, strict=True)])
+    # Two bound atoms of one ring: where the bond is not in this ring, it is a chord and closes another.
+    return (
+        flags,
+        sizes,
+        bytes([_BOND_RING_BIT if member[b] & member[e] else 0 for b, e in zip(begins, ends, strict=True)]),
+    )
 
 
 def _check_degrees(rows: Sequence[bytes], begins: Sequence[int], ends: Sequence[int]) -> None:

@@ -1,8 +1,8 @@
 """Acceptors, donors, acidic and basic centres: the four SMARTS of the published features.
 
-RDKit's matcher spends more than half as long on the four patterns as on reading the SMILES. Each of them looks at one atom
-and at most two bonds further, so the same answer follows from a class of each atom (`atom_class`, remembered with its
-record) and one walk over the bonds of the hetero atoms (`add_group_flags`).
+RDKit's matcher spends more than half as long on the four patterns as on reading the SMILES. Each of them looks at one
+atom and at most two bonds further, so the same answer follows from a class of each atom (`atom_class`, remembered
+with its record) and one walk over the bonds of the hetero atoms (`add_group_flags`).
 
 Decided here: where the two could differ, the matcher itself is asked (`add_matched_groups`). They could differ where
 RDKit's limit of 1000 embeddings cuts a pattern short, where hydrogens are nodes (H in SMARTS counts them), and where
@@ -76,7 +76,9 @@ def atom_class(number: int, aromatic: bool, charge: int, hydrogens: int, valence
 
     `valence` is the total valence, `hydrogens` those that are not nodes.
     """
-    if number == 1 or valence > _MAX_DEGREE:  # where no bond is dative or the like, an atom has at most `valence` neighbours
+    if (
+        number == 1 or valence > _MAX_DEGREE
+    ):  # where no bond is dative or the like, an atom has at most `valence` neighbours
         return _NO_WALK, 0
     if aromatic:
         return _aromatic_class(number, charge, hydrogens)
@@ -144,9 +146,8 @@ def add_group_flags(
             if classes[end] & _WALK_FROM:
                 to_walk.append((end, begin, kind))
     for atom, kind in enumerate(classes):
-        if kind & _ACCEPTOR_UNLESS:
-            flags[atom] |= ACCEPTOR
-        elif kind & _FURAN_LIKE and not _near_aromatic_nitrogen(atom, classes, begins, ends, kinds):
+        likely = kind & (_ACCEPTOR_UNLESS | _FURAN_LIKE)
+        if likely and not (kind & _FURAN_LIKE and _near_aromatic_nitrogen(atom, classes, begins, ends, kinds)):
             flags[atom] |= ACCEPTOR
     suitable: dict[int, int] = {}
     for atom, other, kind in to_walk:
@@ -176,9 +177,7 @@ def _near_aromatic_nitrogen(
     return any(classes[i] & _AROMATIC_N for i in _aromatic_neighbours(carbons, begins, ends, kinds))
 
 
-def _aromatic_neighbours(
-    atoms: set[int], begins: Sequence[int], ends: Sequence[int], kinds: Sequence[int]
-) -> set[int]:
+def _aromatic_neighbours(atoms: set[int], begins: Sequence[int], ends: Sequence[int], kinds: Sequence[int]) -> set[int]:
     found = set()
     for begin, end, kind in zip(begins, ends, kinds, strict=True):
         if kind == AROMATIC:

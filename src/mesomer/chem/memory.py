@@ -1,7 +1,7 @@
 """What RDKit says of one atom or bond apart from its surroundings, asked once for each distinct record.
 
-Decided here: RDKit's public interface is the only source of meaning. Answers are remembered by record (`chem.records`), a
-few hundred of them for millions of molecules. What a field cannot hold raises `OutsideSchema`.
+Decided here: RDKit's public interface is the only source of meaning. Answers are remembered by record
+(`chem.records`), a few hundred of them for millions of molecules. What a field cannot hold raises `OutsideSchema`.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """SMILES or Mol to Mol, or the reason why not.
 
 Decided here: what counts as empty, which molecules are refused and in which words (they go to rejects files as they
-are). A SMILES is the cell without surrounding white space; a name or a CXSMILES extension after a blank is read as RDKit
-reads it. Reactions are refused by RDKit's SMILES parser; atom maps and dummy atoms are accepted. RDKit's own messages
-never reach the terminal.
+are). A SMILES is the cell without surrounding white space; a name or a CXSMILES extension after a blank is read as
+RDKit reads it. Reactions are refused by RDKit's SMILES parser; atom maps and dummy atoms are accepted. RDKit's own
+messages never reach the terminal.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def parse_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[
 
 
 def read_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[Chem.Mol | None, str | None]:
-    """`parse_smiles` without the look at what the schema can hold, for those who encode the molecule next and find out."""
+    """`parse_smiles` without the look at what the schema can hold: encoding the molecule next finds that out."""
     with rdBase.BlockLogs():
         return _read(text, max_atoms)
 

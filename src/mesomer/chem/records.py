@@ -1,12 +1,13 @@
 """A molecule's atoms and bonds as byte strings, one short record each, in one call to RDKit.
 
 A Python call for every property of every atom costs more than reading the SMILES did. `Mol.ToBinary` writes the whole
-state in one call, and what a record says about its atom (element, charge, hydrogens, valence, hybridisation, tag, isotope,
-radicals) is the same for all atoms with the same bytes. So `chem.featurize` asks RDKit's public interface once for each
-*distinct* record and remembers the answer; nothing here interprets a record, it only finds where each one ends.
+state in one call, and what a record says about its atom (element, charge, hydrogens, valence, hybridisation, tag,
+isotope, radicals) is the same for all atoms with the same bytes. So `chem.featurize` asks RDKit's public interface
+once for each *distinct* record and remembers the answer; nothing here interprets a record, it only finds where each
+one ends.
 
-Decided here: any doubt gives None, and the caller asks atom by atom. Doubt is: a version of the byte format that was not
-tried, queries, atom maps, residues, unknown bits, a section that does not end where it must.
+Decided here: any doubt gives None, and the caller asks atom by atom. Doubt is: a version of the byte format that was
+not tried, queries, atom maps, residues, unknown bits, a section that does not end where it must.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _rings(blob: bytes, position: int, width: int) -> Sequence[Sequence[int]] | 
 
 @cache
 def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes]]:
-    """An atom; a bond without stereo mark as (atom numbers, record); any bond as these or (…, record, atoms referred to)."""
+    """An atom; a bond without stereo mark (atom numbers, record); any bond (atom numbers, record, marked record, its atoms)."""
     # An atom: element, flags (0x20 no implicit hydrogens, 0x40 aromatic), 4 bytes of property bits, the properties:
     # one byte for each of the bits 1 to 7, four for bit 8 (isotope). Every other bit is unknown or brings more data.
     by_size = {size: [low for low in range(0, 256, 2) if low.bit_count() == size] for size in range(8)}
@@ -107,8 +108,8 @@ def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Patt
         for high, extra in ((b"\\x00", 0), (b"\\x01", 4))
         for size, lows in by_size.items()
     )
-    # A bond: two atom numbers, flags (0x40 aromatic, 0x20 conjugated; 8 type, 4 direction, 2 stereo bring a byte each);
-    # after a stereo mark the atoms that it refers to, none or two.
+    # A bond: two atom numbers, flags (0x40 aromatic, 0x20 conjugated; 8 type, 4 direction, 2 stereo bring a byte
+    # each); after a stereo mark the atoms that it refers to, none or two.
     known = [flags for flags in range(256) if not flags & 0b1001_0001]
     plain, marked = (
         b"|".join(

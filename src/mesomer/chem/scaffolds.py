@@ -1,7 +1,8 @@
 """The Bemis-Murcko scaffold of a molecule, as the published splits compute it.
 
-Decided here: RDKit's Murcko scaffold with substituents removed and atom types kept, as canonical SMILES. A molecule without
-rings has the empty scaffold. It is computed from the molecule as it was read: the published rules never canonicalise first.
+Decided here: RDKit's Murcko scaffold with substituents removed and atom types kept, as canonical SMILES. A molecule
+without rings has the empty scaffold. It is computed from the molecule as it was read: the published rules never
+canonicalise first.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The integer codes of atoms and bonds: one superset that every encoder reads, 12 bytes an atom and 2 a bond.
 
 Decided here: the fields, their place in the bytes and the numbering of categories. Categories are numbered by RDKit's
-names, never by its integers, because those move between releases (SP2D was inserted before SP3D). What the fields cannot
-hold is refused while parsing (`chem.parse`), so a stored code is never a clamped or wrapped value.
+names, never by its integers, because those move between releases (SP2D was inserted before SP3D). What the fields
+cannot hold is refused while parsing (`chem.parse`), so a stored code is never a clamped or wrapped value.
 
-Three fields depend on how a SMILES was written (`SPELLING_DEPENDENT`): published features and foreign weights need them,
-new models must leave them alone. `cip` of atoms and bonds says the same without depending on the spelling.
+Three fields depend on how a SMILES was written (`SPELLING_DEPENDENT`): published features and foreign weights need
+them, new models must leave them alone. `cip` of atoms and bonds says the same without depending on the spelling.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """Stereo labels that do not depend on how a SMILES was written.
 
-RDKit's chirality tags and bond directions are relative to the order of atoms, so two spellings of one molecule differ in
-them. A CIP label ranks the neighbours by what they are.
+RDKit's chirality tags and bond directions are relative to the order of atoms, so two spellings of one molecule differ
+in them. A CIP label ranks the neighbours by what they are.
 
-Decided here: RDKit's older labeller, plus a rule of our own for what it leaves open. Measured on ChEMBL molecules with
-stereo marks: both RDKit labellers are independent of the spelling; the newer one (`rdCIPLabeler`) follows the CIP rules to
-the letter but takes 485 us a molecule, up to 90 ms, three times the parsing; the older one takes 22 us, differs in one
-centre of 400, and leaves 6 % of the centres without a label: those whose two ring halves are alike, such as cis and
-trans in 1,4-disubstituted cyclohexanes. For these a label r or s says how they stand to the other centres:
+Decided here: RDKit's older labeller, plus a rule of our own for what it leaves open. Measured on ChEMBL molecules
+with stereo marks: both RDKit labellers are independent of the spelling; the newer one (`rdCIPLabeler`) follows the
+CIP rules to the letter but takes 485 us a molecule, up to 90 ms, three times the parsing; the older one takes 22 us,
+differs in one centre of 400, and leaves 6 % of the centres without a label: those whose two ring halves are alike,
+such as cis and trans in 1,4-disubstituted cyclohexanes. For these a label r or s says how they stand to the other
+centres:
 
-    Prefer one of the two like neighbours (an isotope mark), label everything again, do the same for the other one. One of
-    the two runs calls the centre R, the other S. If the other centres' labels come out larger in the run that says R, the
-    centre is r; smaller, s; equal, it is no centre.
+    Prefer one of the two like neighbours (an isotope mark), label everything again, do the same for the other one.
+    One of the two runs calls the centre R, the other S. If the other centres' labels come out larger in the run that
+    says R, the centre is r; smaller, s; equal, it is no centre.
 
 Left out: atropisomers and non-tetrahedral centres, which get no label.
 """
@@ -29,10 +30,10 @@ _MARK = 250  # isotope that no element has
 def cip_labels(
     mol: Chem.Mol, marked_atoms: Sequence[int], marked_bonds: Sequence[int], just_parsed: bool = False
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """Labels R, S, r, s of those atoms and E, Z of those cis or trans bonds that have one, by index; `mol` stays as it is.
+    """Labels R, S, r, s of those atoms and E, Z of those cis or trans bonds that have one, by index.
 
-    `marked_atoms` are all atoms with a chirality tag. Labels that the molecule carries already are believed only if it was
-    `just_parsed`: they do not follow changes made since, and another labeller may have written them.
+    `marked_atoms` are all atoms with a chirality tag. Labels that the molecule carries already are believed only if
+    it was `just_parsed`: they do not follow changes made since, and another labeller may have written them.
     """
     labelled = mol
     if not just_parsed:
@@ -44,7 +45,10 @@ def cip_labels(
         for index, code in zip(marked_atoms, codes, strict=True)
     }
     bond_labels = {index: _double_bond_label(labelled.GetBondWithIdx(index)) for index in marked_bonds}
-    return ({i: label for i, label in atom_labels.items() if label}, {i: label for i, label in bond_labels.items() if label})
+    return (
+        {i: label for i, label in atom_labels.items() if label},
+        {i: label for i, label in bond_labels.items() if label},
+    )
 
 
 def _relative_label(mol: Chem.Mol, centre: int, marked_atoms: Sequence[int]) -> str:
