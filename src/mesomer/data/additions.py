@@ -24,7 +24,7 @@ from mesomer.files import atomic_write, sha256_of
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-BLOCK_MOLECULES = 1024
+BLOCK_MOLECULES = 256
 """Molecules computed at a time: what an interruption can cost each worker."""
 
 
