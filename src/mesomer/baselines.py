@@ -77,6 +77,7 @@ class CountForest:
     def fit(self, features: NDArray, labels: NDArray[np.float64]) -> None:
         """Grows the trees."""
         self.model.fit(features, labels.astype(int) if self.classes else labels)
+        self.model.n_jobs = 1  # threads would add up the trees in any order, and the last digits would differ
 
     def predict(self, features: NDArray) -> NDArray[np.float64]:
         """Mean over the trees."""
