@@ -28,6 +28,7 @@ from mesomer.training.context import Context
 from mesomer.training.loop import LAST, LoopOptions, fit
 from mesomer.training.objective_trainee import ObjectiveTrainee
 from mesomer.training.pretrain import PretrainOptions, build
+from mesomer.training.representation import ridge_r2
 from mesomer.training.state import read_state
 
 SMALL = {"hidden_size": 16, "blocks": 1, "depth": 2}
@@ -38,6 +39,7 @@ SHORT = {
     "max_lr": 5e-3,
     "log_steps": 5,
     "threads": 1,
+    "probe_molecules": 60,
     "accelerator": "cpu",
     "precision": "32",
 }
@@ -66,7 +68,7 @@ def run_rows(run: Path, part: str) -> list[dict[str, str]]:
 def test_what_a_run_leaves(finished: Path, corpus: Path) -> None:
     names = {"encoder", "pretraining", "checkpoints", "report.html", "metrics.csv", "figures.json"}
     assert names | {"config.yaml", "manifest.json", "log.txt"} <= {entry.name for entry in finished.iterdir()}
-    losses = [float(row["loss"]) for row in run_rows(finished, "valid")]
+    losses = [float(row["loss"]) for row in run_rows(finished, "valid") if row["loss"]]
     assert len(losses) == 3 and losses[-1] < losses[0]
     figures = json.loads((finished / "figures.json").read_text())
     for row in figures.values():
@@ -106,7 +108,25 @@ def test_card_and_report_tell_the_facts(finished: Path, corpus: Path) -> None:
         assert all(name in text for name in json.loads((finished / "figures.json").read_text()))
     assert opened.fingerprint in card and "seed 0" in page
     assert str(finished.parent) not in card
-    assert page.count("<svg") == 3 and not re.search(r'(?:src|href)="(?:https?:)?//', page)
+    assert page.count("<svg") == 4 and not re.search(r'(?:src|href)="(?:https?:)?//', page)
+
+
+def test_probe_before_and_after(finished: Path) -> None:
+    """Scored before the first step and at each validation; the summary and the card tell both ends."""
+    rows = [row for row in run_rows(finished, "valid") if row["probe_r2"]]
+    assert [row["epoch"] for row in rows] == ["0.0", "1.0", "2.0", "3.0"]
+    summary = json.loads((finished / "manifest.json").read_text())["summary"]
+    assert summary["probe_before"] == float(rows[0]["probe_r2"])
+    assert summary["probe_after"] in [float(row["probe_r2"]) for row in rows[1:]]
+    assert f"{summary['probe_after']:.3f}; before the training" in (finished / "encoder" / "README.md").read_text()
+
+
+def test_ridge_finds_what_is_there_and_nothing_else() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(200, 10))
+    y = x @ random.normal(size=10)
+    assert ridge_r2(x, y + 0.1 * random.normal(size=200)) > 0.95
+    assert ridge_r2(x, random.normal(size=200)) < 0.1
 
 
 def test_same_command_again_says_finished(finished: Path, corpus: Path) -> None:
@@ -120,7 +140,7 @@ def test_same_command_again_says_finished(finished: Path, corpus: Path) -> None:
 
 def test_stopped_and_killed_runs_end_as_if_nothing_had_been(corpus: Path, tmp_path: Path) -> None:
     """SIGTERM (exit 130), then kill -9, then to the end: weights and held-out losses bit for bit."""
-    options = {**SHORT, "epochs": 6, "save_minutes": 0.01}
+    options = {**SHORT, "epochs": 4, "save_minutes": 0.01, "probe_molecules": 0}
     command(str(corpus), output=str(tmp_path / "straight"), **options)
     halted = tmp_path / "halted"
     words = [str(corpus), "--output", str(halted)]

@@ -31,6 +31,7 @@ def pretrain(
     patience: int | None = None,
     validate_steps: int | None = 2000,
     validate_molecules: int = 20_000,
+    probe_molecules: int = 600,
     log_steps: int = 50,
     save_minutes: float = 5.0,
     precision: Literal["auto", "32", "bf16"] = "auto",
@@ -69,6 +70,8 @@ def pretrain(
         patience: Validations without a lower loss before the training stops; null for never.
         validate_steps: Steps between validations inside an epoch; one more comes after each epoch.
         validate_molecules: Held-out molecules to measure with, at most.
+        probe_molecules: Molecules of the demonstration set whose solubility is predicted from the frozen vectors at
+            each validation, to see whether they become more useful; 0 for none.
         log_steps: Steps that one row of metrics.csv covers.
         save_minutes: Minutes between checkpoints.
         precision: bf16 computes in bfloat16; auto does so where the device is made for it.
@@ -104,6 +107,7 @@ def pretrain(
         patience=patience,
         validate_steps=validate_steps,
         validate_molecules=validate_molecules,
+        probe_molecules=probe_molecules,
         log_steps=log_steps,
         save_minutes=save_minutes,
         precision=precision,

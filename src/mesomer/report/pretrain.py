@@ -35,6 +35,8 @@ def pretrain_report(folder: Path) -> str:
     drawn = [loss_figure(rows, facts["trivial_loss"], facts["kept_step"]), fields_figure(figures)]
     if any(row["part"] == "train" for row in rows):
         drawn.append(rate_figure(rows))
+    if any(row.get("probe_r2") for row in rows):
+        drawn.append(probe_figure(rows))
     values = {
         "title": f"Pre-training {facts['method']} with {facts['objective']}",
         "sentence": _sentence(facts),
@@ -78,7 +80,7 @@ def _summary(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Started from", facts["init"] or "random weights"),
         ("Length", f"{facts['epochs']:g} epochs, {facts['steps']:,} steps; ended {STOPPED[facts['stopped']]}"),
         ("Weights kept", f"those of step {facts['kept_step']:,}, with the lowest held-out loss"),
-        ("Precision", f"{facts['precision']}, {facts['processes']} process(es) on {facts['device']}"),
+        ("Precision", f"{facts['precision']}, {facts['processes']} process{'es' if facts['processes'] > 1 else ''}"),
     ]
 
 
@@ -144,6 +146,18 @@ def fields_figure(figures: Mapping[str, Mapping[str, float]]) -> Figure:
         told = ", ".join(f"{name} {figures[name]['accuracy']:.0%}" for name in names)
         caption = "Dot: the network; bar: always guessing the commonest value."
         return finish("What is filled in", caption, f"Accuracy by field: {told}. {caption}")
+
+
+def probe_figure(rows: Sequence[Mapping[str, str]]) -> Figure:
+    """How well a ridge regression on the frozen vectors predicts a measured property."""
+    with _axes() as (ax, finish):
+        epoch, score = _column(rows, "valid", "probe_r2")
+        ax.plot(epoch, score, "o-", color=COLOURS[4], lw=1.6, ms=3)
+        ax.axhline(0, color=GREY, lw=1)
+        ax.set(xlabel="Epoch", ylabel="R² of solubility, left-out predictions")
+        told = f"From {score[0]:.3f} at the start to {score[-1]:.3f} (0: what the mean predicts)."
+        caption = f"{told} A ridge regression on the frozen vectors of the demonstration set."
+        return finish("Are the vectors useful?", caption, f"Line chart by epoch. {caption}")
 
 
 def rate_figure(rows: Sequence[Mapping[str, str]]) -> Figure:

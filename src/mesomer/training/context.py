@@ -61,7 +61,11 @@ class Context:
                 precision="32-true",
                 plugins=[environment],
             )
-        except (RuntimeError, ValueError) as error:
+        except RuntimeError as error:
+            raise MesomerError(
+                f"This machine has no device for --accelerator {accelerator}.", "Take --accelerator auto or cpu."
+            ) from error
+        except ValueError as error:
             reason = " ".join(str(error).split())
             raise MesomerError(
                 f"The accelerator {accelerator!r} cannot be used here: {reason}", "Try --accelerator cpu."

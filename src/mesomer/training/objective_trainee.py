@@ -19,6 +19,7 @@ from mesomer.data.stream import ValidationBatches
 from mesomer.errors import MesomerError
 from mesomer.objectives.base import Draw, Objective
 from mesomer.training.context import Context
+from mesomer.training.representation import RepresentationProbe
 
 # Held-out molecules are hidden as in an epoch that no training reaches.
 _VALIDATION_EPOCH = 1 << 40
@@ -30,12 +31,19 @@ class ObjectiveTrainee:
     monitor: tuple[str, str] | None = ("loss", "min")
 
     def __init__(
-        self, objective: Objective, corpus: Corpus, seed: int, *, atoms_per_batch: int, limit: int | None = None
+        self,
+        objective: Objective,
+        corpus: Corpus,
+        seed: int,
+        *,
+        atoms_per_batch: int,
+        limit: int | None = None,
+        probe: RepresentationProbe | None = None,
     ) -> None:
         self.module: nn.Module = objective
         self.objective, self.corpus, self.seed = objective, corpus, seed
         self.weights: Mapping[str, float] = objective.weights
-        self.atoms_per_batch, self.limit = atoms_per_batch, limit
+        self.atoms_per_batch, self.limit, self.probe = atoms_per_batch, limit, probe
 
     def prepare(self, batch: GraphBatch, epoch: int) -> tuple[GraphBatch, Draw]:
         return batch, self.objective.draw(batch, epoch, self.seed)
@@ -50,11 +58,16 @@ class ObjectiveTrainee:
         return [{"params": list(self.objective.parameters())}]
 
     def validate(self, context: Context) -> dict[str, float]:
-        """The loss, and loss and accuracy (`accuracy_…`) of each field."""
+        """The loss, loss and accuracy (`accuracy_…`) of each field, and the score of the probe."""
         figures = self.figures(context)
         loss = sum(self.weights[term] * row["loss"] for term, row in figures.items())
         fields = {term: row["loss"] for term, row in figures.items()}
-        return {"loss": loss, **fields, **{f"accuracy_{term}": row["accuracy"] for term, row in figures.items()}}
+        accuracies = {f"accuracy_{term}": row["accuracy"] for term, row in figures.items()}
+        return {"loss": loss, **fields, **accuracies, **self.probe_score(context)}
+
+    def probe_score(self, context: Context) -> dict[str, float]:
+        """`probe_r2`, or nothing without a probe."""
+        return {} if self.probe is None else {"probe_r2": self.probe.score(self.objective.encoder, context)}
 
     def figures(self, context: Context) -> dict[str, dict[str, float]]:
         """Per field: values, loss, accuracy, trivial_loss, trivial_accuracy; over the held-out part, on all ranks."""

@@ -31,6 +31,7 @@ from mesomer.training.context import Context
 from mesomer.training.loop import FitResult, Listener, LoopOptions, StepReport, fit
 from mesomer.training.objective_trainee import ObjectiveTrainee
 from mesomer.training.pretrain_card import Facts, model_card, summary_text
+from mesomer.training.representation import MOLECULES, RepresentationProbe
 from mesomer.training.state import LoopState
 from mesomer.training.trainee import at_least_one
 
@@ -64,6 +65,7 @@ class PretrainOptions:
     patience: int | None = None
     validate_steps: int | None = 2000
     validate_molecules: int = 20_000
+    probe_molecules: int = MOLECULES
     log_steps: int = 50
     save_minutes: float = 5.0
     precision: str = "auto"
@@ -74,6 +76,8 @@ class PretrainOptions:
     def __post_init__(self) -> None:
         for name in ("atoms_per_batch", "accumulate", "validate_molecules", "threads"):
             at_least_one(name, getattr(self, name))
+        if self.probe_molecules and self.probe_molecules < 50:
+            raise MesomerError(f"--probe_molecules is {self.probe_molecules}.", "Give at least 50, or 0 for no probe.")
         self.loop()
 
     def loop(self) -> LoopOptions:
@@ -220,13 +224,17 @@ def _encoder_from(options: PretrainOptions, start: ModelFolder) -> Encoder:
 class _Teller(Listener):
     """Tells of a training: the live line, and the rows of metrics.csv."""
 
-    def __init__(self, run: RunFolder, bar: Progress, molecules_per_step: float) -> None:
-        self.run, self.bar, self.molecules_per_step = run, bar, molecules_per_step
+    def __init__(
+        self, run: RunFolder, bar: Progress, molecules_per_step: float, untrained: Callable[[], dict[str, float]]
+    ) -> None:
+        self.run, self.bar, self.molecules_per_step, self.untrained = run, bar, molecules_per_step, untrained
 
     def on_start(self, state: LoopState, total_steps: int) -> None:
-        self.run.rewind("step", state.step)
+        self.run.rewind("step", state.step if state.step else -1)
         if state.step:
             self.run.log(f"Going on after step {state.step:,} of {total_steps:,}.")
+        elif scores := self.untrained():
+            self.run.metric({"part": "valid", "step": 0, "epoch": 0.0, **scores})
         self.bar.total = round(max(total_steps - state.step, 0) * self.molecules_per_step) or None
 
     def on_step(self, report: StepReport) -> None:
@@ -269,6 +277,7 @@ class _Pretraining:
             options.seed,
             atoms_per_batch=options.atoms_per_batch,
             limit=options.validate_molecules,
+            probe=RepresentationProbe(options.probe_molecules) if options.probe_molecules else None,
         )
         per_step = self.corpus.num_train / max(batches.steps(0), 1)
         parameters = sum(parameter.numel() for parameter in self.objective.encoder.parameters())
@@ -279,20 +288,22 @@ class _Pretraining:
             f"{'bfloat16' if context.precision == 'bf16' else 'float32'}."
         )
         with Progress(None, "molecules", "pre-training") as bar:
-            listener = _Teller(run, bar, per_step)
+            listener = _Teller(run, bar, per_step, lambda: trainee.probe_score(context))
             result = fit(trainee, batches, options.loop(), run.path / "checkpoints", context=context, listener=listener)
         trainee.module.to(context.device)
-        figures = trainee.figures(context)
-        return context.first(lambda: self._keep(result, trainee, figures, parameters))
+        figures, scores = trainee.figures(context), trainee.probe_score(context)
+        return context.first(lambda: self._keep(result, figures, scores.get("probe_r2"), parameters))
 
     def _keep(
-        self, result: FitResult, trainee: ObjectiveTrainee, figures: dict[str, dict[str, float]], parameters: int
+        self, result: FitResult, figures: dict[str, dict[str, float]], probe: float | None, parameters: int
     ) -> dict[str, Any]:
         """Writes models, figures, report and summary; on the first rank alone."""
         run = self.run_folder
         with atomic_write(run.path / FIGURES) as temporary:
             temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        facts = Facts.of(run, self.corpus, self.objective, self.options, result, figures, parameters, self.context)
+        before = next((row["probe_r2"] for row in run.metrics() if row.get("probe_r2") and row["step"] == "0"), None)
+        probes = (None if before is None else float(before), probe)
+        facts = Facts.of(self.corpus, self.objective, self.options, result, figures, probes, parameters, self.context)
         described = {
             "encoder": {"name": self.objective.encoder.name, "config": self.objective.encoder.config()},
             "objective": {"name": self.objective.name, "config": self.objective.config()},

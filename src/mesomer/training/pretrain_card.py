@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from mesomer.data.corpus import Corpus
 from mesomer.machine import machine, versions
 from mesomer.objectives.base import Objective
 from mesomer.progress import duration
-from mesomer.run import RunFolder
 from mesomer.training.context import Context
 from mesomer.training.trainee import FitResult
 
@@ -45,6 +44,8 @@ class Facts:
     trivial_loss: float
     better_fields: int
     fields: int
+    probe_before: float | None
+    probe_after: float | None
     precision: str
     processes: int
     device: str
@@ -56,16 +57,16 @@ class Facts:
     @classmethod
     def of(
         cls,
-        run: RunFolder,
         corpus: Corpus,
         objective: Objective,
         options: PretrainOptions,
         result: FitResult,
         figures: Figures,
+        probes: tuple[float | None, float | None],
         parameters: int,
         context: Context,
     ) -> Facts:
-        """Collects the facts; `figures` are those of the kept weights."""
+        """Collects the facts; `figures` are those of the kept weights, `probes` those before and after."""
         weights, found = objective.weights, machine()
         held_out = corpus.num_held_out
         gpu = f", {found['gpus'][0]}" if context.device.type == "cuda" and found["gpus"] else ""
@@ -92,6 +93,8 @@ class Facts:
             trivial_loss=sum(weights[term] * row["trivial_loss"] for term, row in figures.items()),
             better_fields=sum(row["accuracy"] > row["trivial_accuracy"] for row in figures.values()),
             fields=len(figures),
+            probe_before=probes[0],
+            probe_after=probes[1],
             precision="bfloat16" if context.precision == "bf16" else "float32",
             processes=context.world,
             device=context.device.type,
@@ -157,8 +160,9 @@ The held-out loss is {facts.loss:.4f}; the trivial guess has {facts.trivial_loss
 |---|---|---|---|---|
 {rows}
 
-These figures say how well hidden parts of molecules are filled in, not how well a property will be predicted: measure
-that on your own data, beside simple baselines.
+{probe_sentence(asdict(facts))}
+The table says how well hidden parts of molecules are filled in, not how well a property will be predicted: measure that
+on your own data, beside simple baselines.
 
 ## Use
 
@@ -167,6 +171,16 @@ mesomer embed molecules.csv --model FOLDER --output vectors.parquet
 mesomer finetune data.csv --model FOLDER --targets NAME --output runs/name
 ```
 """
+
+
+def probe_sentence(facts: Mapping[str, Any]) -> str:
+    """What the probe of the representation says; nothing where there was none."""
+    if facts["probe_before"] is None or facts["probe_after"] is None:
+        return ""
+    return (
+        "A ridge regression on the frozen vectors predicts the solubility of the demonstration set with R² "
+        f"{facts['probe_after']:.3f}; before the training it was {facts['probe_before']:.3f}.\n"
+    )
 
 
 def summary_text(path: Path, summary: Mapping[str, Any], already_finished: bool) -> str:
@@ -178,6 +192,7 @@ def summary_text(path: Path, summary: Mapping[str, Any], already_finished: bool)
         f"{duration(summary['seconds'])}; {STOPPED[summary['stopped']]}.\n"
         f"Held-out loss {summary['loss']:.3f} (trivial guess {summary['trivial_loss']:.3f}); right more often than the "
         f"trivial guess in {summary['better_fields']} of {summary['fields']} fields.\n"
+        f"{probe_sentence(summary)}"
         f"Wrote {path / 'encoder'} (the model), {path / 'pretraining'} (to train on from, by --init) and "
         f"{path / 'report.html'}.\n"
         f"Next: mesomer finetune DATA.csv --model {path} --targets NAME --output runs/name"

@@ -1,0 +1,71 @@
+"""Whether representations get better while a network is pre-trained: a ridge regression on a small labelled set.
+
+The loss of an objective can fall while the vectors become no more useful. At each validation the molecules of the
+demonstration set (aqueous solubility, which the objective never sees) are embedded, and their label is predicted by
+ridge regression in five fixed folds. The score is R² over the left-out predictions; 0 is what the mean predicts.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from importlib.resources import files
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mesomer.chem.featurize import graph_from_smiles
+from mesomer.chem.graph import GraphBatch, collate
+from mesomer.encoders.base import Encoder
+from mesomer.metrics import r2
+from mesomer.training.context import Context
+
+SET, MOLECULES, FOLDS = "biogen_sol", 600, 5
+_BATCH = 100
+_PENALTIES = np.logspace(-1, 5, 13)
+
+
+class RepresentationProbe:
+    """The labelled molecules, featurised once; `score` embeds them and fits."""
+
+    def __init__(self, molecules: int = MOLECULES) -> None:
+        packed = files("mesomer").joinpath(f"demo/{SET}.csv.gz").read_bytes()
+        rows = list(csv.DictReader(gzip.decompress(packed).decode().splitlines()))
+        chosen = np.random.default_rng(0).permutation(len(rows))[:molecules]
+        read = [(graph_from_smiles(rows[at]["smiles"])[0], float(rows[at]["activity"])) for at in chosen]
+        good = [(graph, label) for graph, label in read if graph is not None]
+        # like sizes together; the folds are dealt afterwards, so that each has all sizes
+        good.sort(key=lambda pair: len(pair[0].atoms))
+        self.labels = np.array([label for _, label in good])
+        graphs = [graph for graph, _ in good]
+        self._batches: list[GraphBatch] = [collate(graphs[at : at + _BATCH]) for at in range(0, len(graphs), _BATCH)]
+
+    def score(self, encoder: Encoder, context: Context) -> float:
+        """R² of solubility from the encoder's present vectors; computed on the first rank, told to all."""
+        return context.first(lambda: self._score(encoder, context))
+
+    @torch.no_grad()
+    def _score(self, encoder: Encoder, context: Context) -> float:
+        training = encoder.training
+        encoder.eval()
+        with context.autocast():
+            moved = (batch.to(context.device) for batch in self._batches)
+            rows = [encoder.molecule_vectors(encoder(batch), batch).float().cpu().numpy() for batch in moved]
+        encoder.train(training)
+        return ridge_r2(np.concatenate(rows).astype(np.float64), self.labels)
+
+
+def ridge_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """R² over the left-out predictions of a cross-validated ridge regression: x [M, D], y [M]."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    predicted = np.empty_like(y)
+    fold = np.arange(len(y)) % FOLDS
+    for number in range(FOLDS):
+        train, test = fold != number, fold == number
+        model = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
+        predicted[test] = model.fit(x[train], y[train]).predict(x[test])
+    return r2(y, predicted)
