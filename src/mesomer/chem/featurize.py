@@ -186,7 +186,10 @@ def _single(parts: _Parts) -> MolGraph:
 def _join(molecules: list[_Parts]) -> GraphArrays:
     """One array of each kind for all molecules."""
     if not molecules:
-        molecules = [_Parts(b"", b"", bytearray(), bytearray(), b"", b"")]
+        none = np.zeros(0, dtype=np.int64)
+        return _join([_Parts(b"", b"", bytearray(), bytearray(), b"", b"")])._replace(
+            atom_counts=none, bond_counts=none
+        )
     atom_rows, bond_rows, flags, ring_sizes, bond_rings, pair_bytes = zip(*molecules, strict=True)
     atom_counts = np.array([len(column) for column in flags])
     bond_counts = np.array([len(column) for column in bond_rings])

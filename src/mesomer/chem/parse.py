@@ -26,7 +26,6 @@ NO_HEAVY_ATOMS = "no heavy atoms"
 TOO_LONG = f"longer than {MAX_CHARACTERS:,} characters"
 NOT_IN_SCHEMA = "element not in schema"
 
-_MAX_CHARGE = 127
 _MAX_NEIGHBOURS = 255
 
 
@@ -92,7 +91,7 @@ def _read(text: str | None, max_atoms: int) -> tuple[Chem.Mol | None, str | None
 
 
 def _outside_schema(mol: Chem.Mol) -> bool:
-    if mol.HasQuery() or mol.HasSubstructMatch(_extreme_atom()):
+    if mol.HasQuery() or mol.HasSubstructMatch(_strange_isotope()):
         return True
     if mol.GetNumAtoms() <= _MAX_NEIGHBOURS:
         return False
@@ -100,11 +99,8 @@ def _outside_schema(mol: Chem.Mol) -> bool:
 
 
 @cache
-def _extreme_atom() -> Chem.Mol:
-    """A query for an atom whose charge or isotope the schema cannot hold."""
-    query = rdqueries.FormalChargeGreaterQueryAtom(_MAX_CHARGE)
-    query.ExpandQuery(rdqueries.FormalChargeLessQueryAtom(-_MAX_CHARGE), how=Chem.CompositeQueryType.COMPOSITE_OR)
-    query.ExpandQuery(rdqueries.IsotopeGreaterQueryAtom(MAX_ISOTOPE), how=Chem.CompositeQueryType.COMPOSITE_OR)
+def _strange_isotope() -> Chem.Mol:
+    """A query for an isotope that the schema cannot hold; it holds whatever charge RDKit can, which has 8 bits, too."""
     pattern = Chem.RWMol()
-    pattern.AddAtom(query)
+    pattern.AddAtom(rdqueries.IsotopeGreaterQueryAtom(MAX_ISOTOPE))
     return pattern.GetMol()

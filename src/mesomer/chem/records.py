@@ -44,6 +44,8 @@ class Records(NamedTuple):
 def split_records(mol: Chem.Mol) -> Records | None:
     """The records of a molecule, or None where they cannot be told apart with certainty."""
     blob = mol.ToBinary()
+    if len(blob) <= _HEADER.size:
+        return None
     mark, zero, *version, num_atoms, num_bonds, flag, tag = _HEADER.unpack_from(blob)
     if (mark, zero, flag, tag) != _FIXED or tuple(version) not in KNOWN_FORMATS:
         return None
@@ -99,7 +101,7 @@ def _rings(blob: bytes, position: int, width: int) -> Sequence[Sequence[int]] | 
 
 @cache
 def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Pattern[bytes]]:
-    """An atom; a bond without stereo mark (atom numbers, record); any bond (atom numbers, record, marked record, its atoms)."""
+    """An atom; a bond without stereo mark (atom numbers, record); any bond (the same, marked record, its atoms)."""
     # An atom: element, flags (0x20 no implicit hydrogens, 0x40 aromatic), 4 bytes of property bits, the properties:
     # one byte for each of the bits 1 to 7, four for bit 8 (isotope). Every other bit is unknown or brings more data.
     by_size = {size: [low for low in range(0, 256, 2) if low.bit_count() == size] for size in range(8)}

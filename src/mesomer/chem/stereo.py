@@ -38,7 +38,7 @@ def cip_labels(
     labelled = mol
     if not just_parsed:
         labelled = Chem.Mol(mol)
-        Chem.AssignStereochemistry(labelled, cleanIt=False, force=True)
+        _label(labelled, marked_atoms)
     codes = _codes(labelled, marked_atoms)
     atom_labels = {
         index: code or _relative_label(labelled, index, marked_atoms)
@@ -64,7 +64,7 @@ def _relative_label(mol: Chem.Mol, centre: int, marked_atoms: Sequence[int]) -> 
         if rank == tie:
             preferred = Chem.Mol(mol)
             preferred.GetAtomWithIdx(neighbour).SetIsotope(_MARK)
-            Chem.AssignStereochemistry(preferred, cleanIt=False, force=True)
+            _label(preferred, marked_atoms)
             (code,) = _codes(preferred, [centre])
             outcomes[code] = sorted(zip(other_ranks, _codes(preferred, others), strict=True))
     if outcomes.keys() != {"R", "S"} or outcomes["R"] == outcomes["S"]:
@@ -83,6 +83,13 @@ def _double_bond_label(bond: Chem.Bond) -> str:
         if ranks[max(ranks)] not in reference:
             together = not together
     return "Z" if together else "E"
+
+
+def _label(mol: Chem.Mol, marked_atoms: Sequence[int]) -> None:
+    """Have RDKit label the marked atoms; it keeps the labels that it finds, so they go first."""
+    for index in marked_atoms:
+        mol.GetAtomWithIdx(index).ClearProp("_CIPCode")
+    Chem.AssignStereochemistry(mol, cleanIt=False, force=True)
 
 
 def _codes(mol: Chem.Mol, indices: Sequence[int]) -> list[str]:
