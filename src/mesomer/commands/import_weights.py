@@ -13,9 +13,13 @@ def import_weights(
     The file is read without running anything in it. Every tensor is accounted for, and where outputs of the published
     code lie beside the file, the largest difference to them is told.
 
-    Args: checkpoint: The file that the published code saved. from_: Whose file it is: batmannet. output: The model
-    folder to write. architecture: JSON file with official argument names, for files that store none. Default: the
-    JSON file of the same stem. overwrite: Replace the output if it is there.
+    Args:
+        checkpoint: The file that the published code saved.
+        from_: Whose file it is: batmannet.
+        output: The model folder to write.
+        architecture: JSON file with official argument names, for files that store none; the JSON file of the same stem
+            if not given.
+        overwrite: Replace the output if it is there.
     """
     from mesomer.interop.importing import import_checkpoint
 

@@ -85,10 +85,12 @@ def register(encoder: Class) -> Class:
 
 
 def encoder_names() -> list[str]:
+    """The names that `build_encoder` knows."""
     return sorted(_FILES)
 
 
 def encoder_class(name: str) -> type[Encoder]:
+    """The class of an encoder; its file is imported now."""
     if name not in _FILES:
         raise unknown_name("encoder", name, _FILES)
     importlib.import_module(_FILES[name])

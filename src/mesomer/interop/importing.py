@@ -43,7 +43,7 @@ def import_checkpoint(
     """
     if source not in ADAPTERS:
         raise unknown_name("importer", source, ADAPTERS)
-    check_writable(output, overwrite)
+    check_writable(output, overwrite, folder=True)
     checkpoint = read_checkpoint(Path(path))
     adapter = importlib.import_module(ADAPTERS[source])
     given, said = _architecture(checkpoint, architecture)
@@ -174,7 +174,7 @@ def card_text(facts: dict[str, Any]) -> str:
         + ".",
         "",
         "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own",
-        "largest in-degree), and chirality is the tag as spelt; positions, where there are any, count from 0 in each molecule.",
+        "largest in-degree), and chirality is the tag as spelt; positions, if any, count from 0 in each molecule.",
         "`batchwise` restores the published mixing of batch mates.",
     ]
     return "\n".join(lines) + "\n"

@@ -85,6 +85,7 @@ def register(objective: Class) -> Class:
 
 
 def objective_names() -> list[str]:
+    """The names that `build_objective` knows."""
     return sorted(_FILES)
 
 
