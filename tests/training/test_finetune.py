@@ -22,7 +22,7 @@ from mesomer.training.finetune import finetune, run_cells
 from mesomer.training.finetune_cell import Cells, read_cell, write_cell
 from mesomer.training.finetune_network import PropertyBatches, PropertyTrainee, curve_table
 from mesomer.training.finetune_plan import FinetuneOptions, check_parts, plan_cells, property_data
-from mesomer.training.finetune_report import trivial_scores
+from mesomer.training.finetune_report import split_sentence, trivial_scores
 from mesomer.training.predictor import load_predictor
 from mesomer.training.scaling import Scaling
 from mesomer.uncertainty import conformal_half_width
@@ -496,3 +496,13 @@ def test_curve_has_one_row_for_each_epoch():
         {"epoch": 1, "train_loss": 2.0, "learning_rate": 0.1, "valid_loss": 3.0, "valid_rmse": 1.5},
         {"epoch": 2, "train_loss": 1.0, "learning_rate": 0.2},
     ]
+
+
+def test_the_split_in_words(numbers):
+    assert split_sentence(splits_for("random", numbers.smiles)) == (
+        "random, one split of 72/9/9 molecules (train/valid/test)"
+    )
+    folds = splits_for("random_cv", numbers.smiles, folds=3)
+    assert split_sentence(folds).startswith("random_cv (cv), 3 splits of about")
+    fixed = split_sentence(splits_for("deterministic", numbers.smiles, 3))
+    assert "one split of" in fixed and fixed.endswith("trained 3 times")

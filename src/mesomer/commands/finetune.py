@@ -42,7 +42,7 @@ def finetune(
     smiles_column: str | None = None,
     max_atoms: int = 500,
     seed: int = 0,
-    precision: Literal["auto", "32", "bf16"] = "auto",
+    precision: Literal["auto", "32", "bf16"] = "32",
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     threads: int | None = None,
     save_minutes: float = 5.0,
@@ -89,7 +89,7 @@ def finetune(
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
         seed: Start of all random numbers.
-        precision: bf16 is faster where the device has it; auto takes it there.
+        precision: Of the training; bf16 pays for large encoders only, auto takes it where the device has it.
         accelerator: Where to compute; auto takes a GPU where there is one.
         threads: Processor cores to use; all if not given.
         save_minutes: Minutes between checkpoints.

@@ -55,9 +55,11 @@ def predict(
     members = len(predictor.predictor.members)
     targets = ", ".join(target.name for target in predictor.predictor.targets[:10])
     more = f" and {len(predictor.predictor.targets) - 10} more" if len(predictor.predictor.targets) > 10 else ""
+    words = [target for target in predictor.predictor.targets if target.type == "binary"]
     lines = [
         *table.notes,
         f"Predicted {targets}{more} with {members} member{'s' if members > 1 else ''}.",
+        *(f"{target.name}_pred is the probability of {target.classes[1]!r}." for target in words[:10]),
         rows_sentence(found),
         f"Written: {output}.",
     ]

@@ -9,6 +9,7 @@ with the data is said before the run folder is made. One process trains: several
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -317,6 +318,7 @@ def _write(
     if write_report is not None:
         with atomic_write(run.path / "report.html") as temporary:
             temporary.write_text(write_report(report_data(result, about)), encoding="utf-8")
+    table = result.table
     return {
         "output": str(run.path),
         "model": str(run.path / "model"),
@@ -329,7 +331,16 @@ def _write(
         "seconds": result.seconds,
         "figures": figures_text(result),
         "targets": {
-            target.name: {"type": target.type, "classes": list(target.classes), "metrics": result.table[target.name]}
+            target.name: {"type": target.type, "classes": list(target.classes), "metrics": _finite(table[target.name])}
             for target in result.data.targets
         },
     }
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN: a figure that is not defined becomes null."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

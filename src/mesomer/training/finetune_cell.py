@@ -6,6 +6,7 @@ is what a resumed run goes by. Predictions are made in float32 by the same code 
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import time
@@ -95,9 +96,7 @@ class Cells:
         seed = self.options.seed if self.options.shared_encoder else cell.seed
         if self.options.scratch:
             return fresh_encoder(self.base, seed).for_finetuning(seed)
-        copied = fresh_encoder(self.base, seed)
-        copied.load_state_dict(self.base.state_dict())
-        return copied.for_finetuning(seed)
+        return copy.deepcopy(self.base).for_finetuning(seed)
 
     def network(self, cell: Cell, shared: Encoder | None = None) -> PropertyModel:
         """The cell's network before training."""

@@ -30,7 +30,7 @@ from mesomer.training.state import LoopState
 from mesomer.training.trainee import Listener, LoopOptions
 
 TERM = "property"
-VALIDATION_ATOMS = 4096
+VALIDATION_ATOMS = 2048
 # Published fine-tuning starts and ends at a tenth of the highest rate.
 RATE_SPAN = 10.0
 

@@ -18,6 +18,7 @@ from mesomer.data.labels import Labelled
 from mesomer.data.splits import PARTS, Split
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.heads import READOUTS, Output
+from mesomer.machine import cores
 from mesomer.metrics import metric_for
 from mesomer.training.predictor import RDKIT_DESCRIPTORS, Target
 from mesomer.training.scaling import Scaling
@@ -55,7 +56,7 @@ class FinetuneOptions:
     activation: str = "ReLU"
     disagreement: float = 0.1
     seed: int = 0
-    precision: str = "auto"
+    precision: str = "32"
     accelerator: str = "auto"
     save_minutes: float = 5.0
 
@@ -130,7 +131,7 @@ def property_data(labelled: Labelled, descriptors: Sequence[str] = ()) -> Proper
     blocks = []
     for name in descriptors:
         if name == RDKIT_DESCRIPTORS:
-            blocks.append(descriptors_200(labelled.mols).astype(np.float64))
+            blocks.append(descriptors_200(labelled.mols, workers=cores()).astype(np.float64))
         else:
             blocks.append(numeric_column(name, labelled.columns[name], labelled.rows)[:, None])
     return PropertyData(

@@ -31,13 +31,16 @@ FILES = [
 
 
 def split_sentence(splits: Sequence[Split]) -> str:
-    """The split in words: `scaffold (balanced), 5 splits of 1804/226/225 molecules; one split`."""
+    """The split in words: `scaffold (balanced), 5 splits of about 1,804/226/225 molecules (train/valid/test)`."""
     first = splits[0]
     name = first.name if first.name == first.rule else f"{first.name} ({first.rule})"
-    sizes = "/".join(f"{len(part):,}" for part in first.parts.values())
-    count = f"{len(splits)} splits of about" if len(splits) > 1 else "one split of"
-    note = f"; {first.note}" if first.note else ""
-    return f"{name}, {count} {sizes} molecules (train/valid/test){note}"
+    sizes = "/".join(f"{len(part):,}" for part in first.parts.values()) + " molecules (train/valid/test)"
+    different = {tuple(part.tobytes() for part in split.parts.values()) for split in splits}
+    count = f"{len(splits)} splits of about {sizes}"
+    if len(different) == 1:
+        count = f"one split of {sizes}" + (f", trained {len(splits)} times" if len(splits) > 1 else "")
+    notes = [note for note in first.note.split("; ") if note and note != "one split"]
+    return "; ".join([f"{name}, {count}", *notes])
 
 
 def trivial_scores(data: PropertyData, splits: Sequence[Split]) -> dict[str, dict[str, float]]:
