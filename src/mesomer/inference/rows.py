@@ -50,7 +50,7 @@ def rows_of_mols(mols: Sequence[Mol | None], reasons: list[str | None], wanted: 
 
     graphs = [None if mol is None else featurize(mol) for mol in mols]
     good = [at for at, mol in enumerate(mols) if mol is not None]
-    present = [mols[at] for at in good]
+    present = [mol for mol in mols if mol is not None]
     fingerprints = descriptors = None
     if wanted.fingerprints:
         fingerprints = np.zeros((len(mols), 256), np.uint8)
