@@ -101,7 +101,13 @@ class Predictor:
             return None
         return scaled_descriptors(raw, self.descriptor_scalings[member]).to(batch.atom_codes.device)
 
-    def save(self, path: str | os.PathLike[str], card: str, extra: Mapping[str, Any] | None = None) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        card: str,
+        extra: Mapping[str, Any] | None = None,
+        overwrite: bool = True,
+    ) -> None:
         """Writes the model folder, whole or not at all."""
         encoder = self.members[0].encoder
         stored = {
@@ -120,7 +126,7 @@ class Predictor:
             "trained_on": self.trained_on,
         }
         config = {"encoder": {"name": encoder.name, "config": encoder.config()}, "predictor": stored}
-        save_model(path, "predictor", config, self._state(), card, dict(extra or {}), overwrite=True)
+        save_model(path, "predictor", config, self._state(), card, dict(extra or {}), overwrite=overwrite)
 
     def _state(self) -> dict[str, Tensor]:
         state = {FINGERPRINTS: torch.from_numpy(self.fingerprints)}
