@@ -19,10 +19,12 @@ from mesomer.training.checkpoint import load_model
 from mesomer.training.pretrain import _check_alike
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     table = write_table(tmp_path / "table.csv", demo_smiles(300))
     corpus = str(prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True).corpus.path)
     settings = {"max_steps": 10, "atoms_per_batch": 300, "precision": "32", "accelerator": "cpu", "threads": 1}
+    settings |= {"probe_molecules": 0}
     encoder = {"hidden_size": 16, "blocks": 1, "depth": 2, "dropout": 0.0}
     one = pretrain(corpus, output=str(tmp_path / "one"), accumulate=2, encoder=encoder, **settings)
     words = [f"--{name}={value}" for name, value in settings.items()]
@@ -30,7 +32,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mesomer"]
     command = [sys.executable, *launcher, "pretrain", corpus, "--output", str(tmp_path / "two"), *words, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     two = json.loads(done.stdout)
     assert two["processes"] == 2 and two["steps"] == 10 and two["molecule_passes"] == one["molecule_passes"]
@@ -40,8 +42,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     states = [load_model(tmp_path / name / "pretraining").state for name in ("one", "two")]
     for name, x in states[0].items():
         torch.testing.assert_close(states[1][name], x, rtol=1e-5, atol=1e-6)
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert again.returncode == 0 and json.loads(again.stdout)["already_finished"]
 
 
 def test_processes_that_differ_are_refused() -> None:
