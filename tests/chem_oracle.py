@@ -25,109 +25,109 @@ from mesomer.chem.schema import (
     RING_SIZES,
 )
 
-# Chosen to meet every branch: charges, radicals, isotopes, dative and other rare bonds, hydrogens as nodes, dummies, maps,
-# metals, aromatic hetero atoms, amines and acids of all kinds, cages, allenes, ring stereo, queries of no kind.
-MOLECULES = """
-C
-[Na+].[Cl-]
-[H][H]
-[2H]C([2H])([2H])O
-[13CH4]
-[235U]
-*CC*
-[*:1]c1ccccc1
-[CH3:1][OH:2]
-[CH3]
-[CH2]C[CH2]
-[O]
-[NH3]->[Pt](Cl)(Cl)<-[NH3]
-[Fe]<-N
-O=[Os](=O)(=O)=O
-[O-][N+](=O)c1ccccc1
-F[P-](F)(F)(F)(F)F
-OS(=O)(=O)O
-OP(O)(=O)OC
-CS(=O)(=O)NC
-CC(=S)O
-CC(=O)[O-].[Na+]
-CC(=O)NO
-CN(C)C
-CNC
-CN
-N
-C[N+](C)(C)C
-CC(=O)N(C)C
-CN(C)c1ccccc1
-c1ccc(Nc2ccccc2)cc1
-OC=C
-Oc1ccccc1
-OC(=C)C=O
-SC
-CSC
-[S-]C
-[O-]Cc1ccccc1
-c1cc[nH]c1
-c1ccncc1
-c1ccoc1
-c1ccsc1
-c1cnco1
-c1cscn1
-c1conc1
-c1ncon1
-c1cc2occc2cn1
-C[n+]1ccccc1
-[O-][n+]1ccccc1
-[nH]1cc[nH+]c1
-O=c1cc[nH]cc1
-C[Se]c1ccc[se]1
-c1ccc2c(c1)c1ccccc1[nH]2
-CN1C=NC2=C1C(=O)N(C)C(=O)N2C
-C1CC1
-C1CCC1
-C1CCCCCCCC1
-C12C3C4C1C5C2C3C45
-C1C2CC3CC1CC(C2)C3
-C1CC2CCC1C2
-C1CC11CC1
-F/C=C/F
-F/C=C\\Cl
-C/C=C/C=C\\C
-CC=C=CC
-C[C@H](N)C(=O)O
-C[C@@H](O)[C@H](N)C
-C[C@H]1CC[C@@H](C)CC1
-C[C@H]1CC[C@H](C)CC1
-C[C@H]1C[C@@H](C)C1
-OC[C@H]1CC[C@@H](CO)CC1
-O[C@H]1C[C@@H](O)C[C@@H](O)C1
-C[C@H](O)[C@@H](O)[C@@H](C)O
-N[C@H]1C2CC3CC1C[C@](O)(C3)C2
-C[S@](=O)c1ccccc1
-C[P@](=O)(O)c1ccccc1
-C/C(=N\\O)c1ccccc1
-B(O)O
-C[Si](C)(C)C
-[U]
-[He]
-C#N
-[C-]#[O+]
-[C-]#[N+]C
-N#N
-N=[N+]=[N-]
-OO
-O=C=O
-C$C
-S(F)(F)(F)(F)(F)F
-Cl[I](Cl)c1ccccc1
-[O-][Cl+3]([O-])([O-])O
-CCN(CC)CC
-OC(=O)c1ccc(N)cc1O
-NC(=N)N
-NC(=O)N
-C1=CC=CC=CC=C1
-c1ccc2cc3ccccc3cc2c1
-CC(C)Cc1ccc(cc1)C(C)C(=O)O
-""".split()
+# Chosen to meet every branch: charges, radicals, isotopes, dative and other rare bonds, hydrogens as nodes, dummies,
+# maps, metals, aromatic hetero atoms, amines and acids of all kinds, cages, allenes, ring stereo, queries of no kind.
+MOLECULES = [
+    "C",
+    "[Na+].[Cl-]",
+    "[H][H]",
+    "[2H]C([2H])([2H])O",
+    "[13CH4]",
+    "[235U]",
+    "*CC*",
+    "[*:1]c1ccccc1",
+    "[CH3:1][OH:2]",
+    "[CH3]",
+    "[CH2]C[CH2]",
+    "[O]",
+    "[NH3]->[Pt](Cl)(Cl)<-[NH3]",
+    "[Fe]<-N",
+    "O=[Os](=O)(=O)=O",
+    "[O-][N+](=O)c1ccccc1",
+    "F[P-](F)(F)(F)(F)F",
+    "OS(=O)(=O)O",
+    "OP(O)(=O)OC",
+    "CS(=O)(=O)NC",
+    "CC(=S)O",
+    "CC(=O)[O-].[Na+]",
+    "CC(=O)NO",
+    "CN(C)C",
+    "CNC",
+    "CN",
+    "N",
+    "C[N+](C)(C)C",
+    "CC(=O)N(C)C",
+    "CN(C)c1ccccc1",
+    "c1ccc(Nc2ccccc2)cc1",
+    "OC=C",
+    "Oc1ccccc1",
+    "OC(=C)C=O",
+    "SC",
+    "CSC",
+    "[S-]C",
+    "[O-]Cc1ccccc1",
+    "c1cc[nH]c1",
+    "c1ccncc1",
+    "c1ccoc1",
+    "c1ccsc1",
+    "c1cnco1",
+    "c1cscn1",
+    "c1conc1",
+    "c1ncon1",
+    "c1cc2occc2cn1",
+    "C[n+]1ccccc1",
+    "[O-][n+]1ccccc1",
+    "[nH]1cc[nH+]c1",
+    "O=c1cc[nH]cc1",
+    "C[Se]c1ccc[se]1",
+    "c1ccc2c(c1)c1ccccc1[nH]2",
+    "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
+    "C1CC1",
+    "C1CCC1",
+    "C1CCCCCCCC1",
+    "C12C3C4C1C5C2C3C45",
+    "C1C2CC3CC1CC(C2)C3",
+    "C1CC2CCC1C2",
+    "C1CC11CC1",
+    "F/C=C/F",
+    "F/C=C\\Cl",
+    "C/C=C/C=C\\C",
+    "CC=C=CC",
+    "C[C@H](N)C(=O)O",
+    "C[C@@H](O)[C@H](N)C",
+    "C[C@H]1CC[C@@H](C)CC1",
+    "C[C@H]1CC[C@H](C)CC1",
+    "C[C@H]1C[C@@H](C)C1",
+    "OC[C@H]1CC[C@@H](CO)CC1",
+    "O[C@H]1C[C@@H](O)C[C@@H](O)C1",
+    "C[C@H](O)[C@@H](O)[C@@H](C)O",
+    "N[C@H]1C2CC3CC1C[C@](O)(C3)C2",
+    "C[S@](=O)c1ccccc1",
+    "C[P@](=O)(O)c1ccccc1",
+    "C/C(=N\\O)c1ccccc1",
+    "B(O)O",
+    "C[Si](C)(C)C",
+    "[U]",
+    "[He]",
+    "C#N",
+    "[C-]#[O+]",
+    "[C-]#[N+]C",
+    "N#N",
+    "N=[N+]=[N-]",
+    "OO",
+    "O=C=O",
+    "C$C",
+    "S(F)(F)(F)(F)(F)F",
+    "Cl[I](Cl)c1ccccc1",
+    "[O-][Cl+3]([O-])([O-])O",
+    "CCN(CC)CC",
+    "OC(=O)c1ccc(N)cc1O",
+    "NC(=N)N",
+    "NC(=O)N",
+    "C1=CC=CC=CC=C1",
+    "c1ccc2cc3ccccc3cc2c1",
+    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+]
 
 
 def asked(mol: Chem.Mol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -87,7 +87,7 @@ def test_unexpected_bytes_are_no_records(cut: int) -> None:
         def __init__(self, content: bytes) -> None:
             self.content = content
 
-        def ToBinary(self) -> bytes:  # noqa: N802 - RDKit's name
+        def ToBinary(self) -> bytes:
             return self.content
 
     changed = bytearray(blob)

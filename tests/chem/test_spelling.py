@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chem_oracle import MOLECULES, real_smiles, respelt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from chem_oracle import MOLECULES, real_smiles, respelt
 from rdkit import Chem
 from rdkit.Chem import rdCIPLabeler
 

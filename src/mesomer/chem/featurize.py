@@ -29,7 +29,7 @@ from .memory import (
     recall_atoms,
     recall_bonds,
 )
-from .parse import DEFAULT_MAX_ATOMS, NOT_IN_SCHEMA, read_many, read_smiles
+from .parse import DEFAULT_MAX_ATOMS, NOT_IN_SCHEMA, read_many, read_smiles, stands_for_many
 from .records import Records, split_records
 from .schema import ATOM_BYTES, ATOM_CIP, ATOM_FIELDS, BOND_BYTES, BOND_CIP, BOND_FIELDS, RING_SIZES
 from .stereo import cip_labels
@@ -114,7 +114,7 @@ def _parts(mol: Chem.Mol, just_parsed: bool) -> _Parts:
 
 
 def _parts_by_interface(mol: Chem.Mol) -> _Parts:
-    if mol.HasQuery():
+    if stands_for_many(mol):
         raise OutsideSchema("A molecule has query atoms or bonds, which stand for many.")
     atoms, bonds = list(mol.GetAtoms()), list(mol.GetBonds())
     begins, ends = [bond.GetBeginAtomIdx() for bond in bonds], [bond.GetEndAtomIdx() for bond in bonds]

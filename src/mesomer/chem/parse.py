@@ -70,6 +70,14 @@ def _check_size(mol: Chem.Mol, max_atoms: int) -> str | None:
     return too_many_atoms(max_atoms) if mol.GetNumAtoms() > min(max_atoms, MAX_ATOMS) else None
 
 
+def stands_for_many(mol: Chem.Mol) -> bool:
+    """Whether an atom or bond is a query, e.g. a list of elements; a query for any atom is taken as a dummy atom."""
+    return mol.HasQuery() and (
+        any(atom.HasQuery() and atom.GetAtomicNum() for atom in mol.GetAtoms())
+        or any(bond.HasQuery() for bond in mol.GetBonds())
+    )
+
+
 def _read(text: str | None, max_atoms: int) -> tuple[Chem.Mol | None, str | None]:
     if not isinstance(text, str):
         return None, EMPTY  # None, and NaN as tables give it
@@ -91,7 +99,7 @@ def _read(text: str | None, max_atoms: int) -> tuple[Chem.Mol | None, str | None
 
 
 def _outside_schema(mol: Chem.Mol) -> bool:
-    if mol.HasQuery() or mol.HasSubstructMatch(_strange_isotope()):
+    if stands_for_many(mol) or mol.HasSubstructMatch(_strange_isotope()):
         return True
     if mol.GetNumAtoms() <= _MAX_NEIGHBOURS:
         return False

@@ -4,8 +4,9 @@ Decided here: the fields, their place in the bytes and the numbering of categori
 names, never by its integers, because those move between releases (SP2D was inserted before SP3D). What the fields
 cannot hold is refused while parsing (`chem.parse`), so a stored code is never a clamped or wrapped value.
 
-Some fields depend on how a SMILES was written (`SPELLING_DEPENDENT`): published features and foreign weights need them,
-new models must leave them alone. `cip` of atoms and bonds says what stereo marks say without depending on the spelling.
+Some fields depend on how a SMILES was written (`SPELLING_DEPENDENT`): published features and foreign weights need
+them, new models must leave them alone. `cip` of atoms and bonds says what stereo marks say without depending on the
+spelling.
 """
 
 from __future__ import annotations
@@ -148,9 +149,9 @@ BOND_FIELDS = {
         Field("cip", 1, 6, 2, "BOND_CIP; does not depend on the spelling"),
     )
 }
-# Found by spelling 22,000 real molecules anew: tags, marks and directions are relative to the order of atoms; hydrogens
-# written in brackets are not implicit; and in 1 cage of 5,000 RDKit chooses other rings, though the same atoms and bonds
-# are in some ring.
+# Found by spelling 22,000 real molecules anew: tags, marks and directions are relative to the order of atoms;
+# hydrogens written in brackets are not implicit; and in 1 cage of 5,000 RDKit chooses other rings, though the same
+# atoms and bonds are in some ring.
 SPELLING_DEPENDENT = {
     "atom": frozenset({"chirality_tag", "implicit_valence", "ring_sizes"}),
     "bond": frozenset({"stereo", "direction", "backwards"}),
