@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from toy_training import ToyBatches, ToyTrainee
 from mesomer.errors import MesomerError
 from mesomer.run import Interrupted, StopRequest
 from mesomer.training.context import Context
+from mesomer.training.ledger import Ledger
 from mesomer.training.loop import BEST, LAST, Listener, LoopOptions, fit
 from mesomer.training.state import LoopState, read_state, save_state
 
@@ -167,6 +169,63 @@ def test_resumed_equals_uninterrupted(tmp_path_factory: pytest.TempPathFactory, 
     for row, again in zip(after, result.history[-len(after) :] if after else [], strict=True):
         for name in ("part", "step", "loss", "common", "error", "gradient_norm"):
             assert row.get(name) == again.get(name)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are read one step late, as on GPUs."""
+    original = Ledger.__init__
+
+    def patched(self: Ledger, *arguments: object) -> None:
+        original(self, *arguments)
+        self._delay = 1
+
+    monkeypatch.setattr(Ledger, "__init__", patched)
+
+
+@pytest.mark.parametrize("stop", [1, 12, 24, 25, 26, 30])
+def test_reading_late_changes_nothing(tmp_path: Path, late: None, stop: int) -> None:
+    wanted = options(validate_steps=7, save_minutes=0.0)
+    through = ToyTrainee(dropout=0.3)
+    straight = fit(through, ToyBatches(), replace(wanted, save_minutes=100.0), tmp_path / "straight")
+    request = StopRequest()
+    folder = tmp_path / "halted"
+    with pytest.raises(Interrupted):
+        fit(ToyTrainee(dropout=0.3), ToyBatches(), wanted, folder, listener=StopAt(stop, request), stop=request)
+    resumed = ToyTrainee(dropout=0.3)
+    result = fit(resumed, ToyBatches(), wanted, folder)
+    assert result.resumed_from is not None and stop < result.resumed_from <= stop + 3
+    assert_same(weights(through), weights(resumed))
+    assert (result.best_step, result.molecules, result.steps) == (
+        straight.best_step,
+        straight.molecules,
+        straight.steps,
+    )
+
+
+def test_bad_step_read_late_is_never_saved(tmp_path: Path, late: None) -> None:
+    with pytest.raises(MesomerError, match="not a finite number at step"):
+        fit(ToyTrainee(poison=17), ToyBatches(), options(save_minutes=0.0), tmp_path)
+    state, tensors = read_state(tmp_path / LAST)
+    assert all(torch.isfinite(x).all() for x in tensors.values()) and not state.finished
+
+
+def test_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    import resource
+
+    request = StopRequest()
+    with pytest.raises(Interrupted):
+        fit(ToyTrainee(), ToyBatches(), FAST, tmp_path, listener=StopAt(3, request), stop=request)
+    before = (tmp_path / LAST).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(MesomerError, match=r"last\.safetensors"):
+            fit(ToyTrainee(monitor=False), ToyBatches(), FAST, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / LAST).read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == [LAST]
 
 
 def test_every_step_saved_resumes(tmp_path: Path) -> None:

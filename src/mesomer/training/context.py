@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mesomer.errors import MesomerError, unknown_name
+from mesomer.run import Interrupted
 
 T = TypeVar("T")
 PRECISIONS = ("auto", "32", "bf16")
@@ -126,7 +127,9 @@ class Context:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        # after an error of this rank alone the others may never come to leave the group: the end of the process does it
+        if kind is None or issubclass(kind, Interrupted):
+            self.close()
 
 
 def _processes() -> tuple[Any, int, int]:

@@ -82,6 +82,8 @@ class _Terms(nn.Module):
         super().__init__()
         self.module = trainee.module
         self._terms = trainee.terms
+        # DDP looks for parameters without gradient, and warns for each process where it finds none: here is one
+        self.spare = nn.Parameter(torch.zeros(()))
 
     def forward(self, work: _Work) -> dict[str, Tensor]:
         return self._terms(self.module, work.batch, work.draw)
