@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,12 @@ from small_models import save_encoder
 import mesomer.quickstart.run as work
 from mesomer import baselines, cli
 from mesomer.data.labels import read_labels
-from mesomer.data.splits import splits_for
+from mesomer.data.splits import Split, splits_for
 from mesomer.data.tables import open_table
 from mesomer.metrics import rmse
 from mesomer.quickstart import QuickstartOptions, quickstart
-from mesomer.quickstart.design import DEMO
+from mesomer.quickstart.design import DEMO, Arm, Outcome
+from mesomer.quickstart.results import honest_sentence, limits
 from mesomer.training.checkpoint import encoder_of, load_model
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import Cells
@@ -192,6 +194,41 @@ def test_an_output_below_a_file_is_refused_before_work(encoder, tmp_path, capsys
     (tmp_path / "file").write_text("x")
     assert cli.main(["quickstart", "--model", encoder, "--output", str(tmp_path / "file" / "run"), *SMALL]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def outcome_of(**errors: float) -> Outcome:
+    """A comparison whose arms have these errors, the same on every molecule up to noise."""
+    generator = np.random.default_rng(0)
+    y = generator.normal(size=(90, 1))
+    parts = np.split(np.arange(90), 3)
+    splits = [
+        Split("cv", "cv", np.concatenate([p for p in parts if p is not part])[:50], np.array([89]), part, fold=at)
+        for at, part in enumerate(parts)
+    ]
+    noise = generator.normal(size=(90, 1))
+    arms = [
+        Arm(name, name, [y[split.test] + (error + 0.01 * split.fold) * noise[split.test] for split in splits], 1.0)
+        for name, error in errors.items()
+    ]
+    data = SimpleNamespace(y=y, smiles=["C"] * 90)
+    outcome = Outcome(QuickstartOptions(), None, data, splits, arms, {}, "m", None, "32", {})  # type: ignore[arg-type]
+    return outcome
+
+
+def test_the_sentence_names_the_better_one():
+    better = honest_sentence(outcome_of(pretrained=0.3, random=0.6, forest=0.1, mean=1.0))
+    assert re.search(r"RMSE lower by .* than the same network .* RMSE higher by .* forest", better)
+    worse = honest_sentence(outcome_of(pretrained=0.6, random=0.3, forest=1.0, mean=1.0))
+    assert re.search(r"RMSE higher by .* than the same network .* RMSE lower by .* forest", worse)
+
+
+def test_a_network_that_learnt_nothing_is_said_to():
+    nothing, something = (
+        limits(outcome_of(pretrained=error, random=0.9, forest=0.5, mean=1.0)) for error in (0.99, 0.5)
+    )
+    assert "next to nothing" in nothing[0]
+    assert not any("next to nothing" in text for text in something)
+    assert any("probability of 80 %" in text for text in something)
 
 
 def test_molecules_are_drawn_by_the_seed_and_keep_their_order():

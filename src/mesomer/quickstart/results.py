@@ -122,6 +122,11 @@ def limits(outcome: Outcome) -> list[str]:
             f"With the spread seen here, {folds} splits find a true difference of {found.detectable:.3f} or more "
             "with a probability of 80 %; a smaller one would mostly be missed."
         ))  # fmt: skip
+    means = {arm.name: float(np.mean(scores(outcome, arm))) for arm in outcome.arms}
+    if means["pretrained"] > means["mean"] - zone(outcome):
+        said.insert(
+            0, "The fine-tuned network hardly beats the mean of the training labels: it has learnt next to nothing."
+        )
     return said
 
 

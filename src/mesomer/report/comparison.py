@@ -94,8 +94,7 @@ def _differences_table(data: Mapping[str, Any]) -> dict[str, Any]:
     caption = (
         f"Differences of {fig.with_unit(metric['label'], metric['unit'])}. {favour} favours the first. Over splits: "
         "corrected resampled t, which counts the choice of training molecules. Over molecules: paired bootstrap of the "
-        "test molecules, which takes the trained models as given and is therefore too narrow for a statement about "
-        "the methods."
+        "test molecules; it takes the trained models as given, and so says nothing about training on other molecules."
     )
     head = ["Difference", "Mean", "95 % interval over splits", "95 % over molecules only", "Splits won"]
     return {"differences_caption": caption, "differences_head": head, "differences_rows": rows}
