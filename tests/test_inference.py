@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import numpy as np
@@ -26,6 +27,7 @@ from mesomer.inference.rows import Wanted, table_rows
 from mesomer.training.context import Context
 from mesomer.training.finetune import run_cells
 from mesomer.training.finetune_plan import FinetuneOptions, property_data
+from mesomer.training.predictor import descriptor_columns
 from mesomer.uncertainty import nearest_similarity
 
 SMILES = molecules(60, seed=3)
@@ -56,7 +58,8 @@ def trained(folder, splits=2, **options):
         "length": [len(text) for text in SMILES],
     })  # fmt: skip
     descriptors = options.pop("descriptors", ())
-    data = property_data(read_labels(open_table(frame), ["n", "polar", "kind"], keep=descriptors), descriptors)
+    labelled = read_labels(open_table(frame), ["n", "polar", "kind"], keep=descriptor_columns(descriptors))
+    data = property_data(labelled, descriptors)
     chosen = FinetuneOptions(epochs=2, ffn_hidden=16, batch_size=16, descriptors=descriptors, **options)
     drawn = splits_for("random", data.smiles, repeats=splits, fractions=(0.6, 0.2, 0.2))
     result = run_cells(data, drawn, small_encoder(), chosen, context=Context.start("cpu", "32"), quiet=True)
@@ -273,6 +276,47 @@ def test_table_descriptors_are_required_checked_and_used(tmp_path):
     known = write_table(tmp_path / "mean.csv", {"smiles": ["CCO"], "length": [mean]})
     predict_table(open_table(str(known)), predictor, tmp_path / "q.csv")
     assert float(read_table(tmp_path / "q.csv")[0]["n_pred"]) == pytest.approx(values[1], abs=1e-5)
+
+
+def atom_counts(mols, workers=1):
+    """Stands in for the 200 descriptors, one of them undefined for small molecules."""
+    found = np.zeros((len(mols), 200), np.float32)
+    found[:, 0] = [mol.GetNumAtoms() / 10 for mol in mols]
+    found[:, 1] = [np.nan if mol.GetNumAtoms() < 4 else 0.5 for mol in mols]
+    return found
+
+
+def test_computed_descriptors_reach_training_and_prediction(tmp_path, monkeypatch):
+    monkeypatch.setattr("mesomer.chem.descriptors.descriptors_200", atom_counts)
+    result = trained(tmp_path / "m", splits=1, descriptors=("rdkit_2d_normalized",))
+    scaling = result.predictor.descriptor_scalings[0]
+    assert scaling.mean.tolist() == [0.0] * 200 and scaling.deviation.tolist() == [1.0] * 200
+    new = write_table(tmp_path / "new.csv", {"smiles": ["CCO", "CCCCO", "bad("]})
+    predict_table(open_table(str(new)), TablePredictor(tmp_path / "m", "cpu"), tmp_path / "p.csv")
+    rows = read_table(tmp_path / "p.csv")
+    features = np.zeros((2, 200))
+    features[:, 0], features[1, 1] = [0.3, 0.5], 0.5
+    direct = result.predictor.predict(collate(graphs_of(["CCO", "CCCCO"])), features)[0]
+    assert [float(row["n_pred"]) for row in rows[:2]] == pytest.approx(direct[:, 0], abs=1e-4)
+    assert rows[2]["mesomer_error"] == "cannot parse"
+
+
+def test_without_the_descriptor_package_the_command_to_install_it_is_named(tmp_path):
+    if importlib.util.find_spec("descriptastorus") is not None:
+        pytest.skip("descriptastorus is installed")
+    with pytest.raises(MesomerError, match=r"mesomer\[descriptors\]"):
+        trained(tmp_path / "m", descriptors=("rdkit_2d_normalized",))
+
+
+def test_ready_molecules_and_workers_give_the_same(encoder, tmp_path):
+    with Chem.SDWriter(str(tmp_path / "m.sdf")) as writer:
+        for text in SMILES[:20]:
+            writer.write(Chem.MolFromSmiles(text))
+    expected = Embedder(encoder, accelerator="cpu").vectors(graphs_of(SMILES[:20]))
+    for workers in (0, 2):
+        table = open_table(str(tmp_path / "m.sdf"), chunk_rows=4)
+        embed_table(table, Embedder(encoder, accelerator="cpu"), tmp_path / f"{workers}.npy", workers=workers)
+        assert np.load(tmp_path / f"{workers}.npy") == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_file_without_one_molecule_is_an_error_and_leaves_nothing(encoder, model, tmp_path):
