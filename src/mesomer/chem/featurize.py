@@ -51,7 +51,7 @@ class _Parts(NamedTuple):
     atom_rows: bytes | bytearray
     bond_rows: bytes | bytearray
     flags: bytearray  # per atom
-    ring_sizes: bytearray  # per atom
+    ring_sizes: bytes  # per atom
     bond_rings: bytes  # per bond
     pairs: bytes  # begin and end atom of each bond, two bytes each
 
@@ -154,21 +154,20 @@ def _assemble(
 
 def _rings(
     num_atoms: int, begins: Sequence[int], ends: Sequence[int], rings: Sequence[Sequence[int]]
-) -> tuple[bytearray, bytearray, bytes]:
+) -> tuple[bytearray, bytes, bytes]:
     """The atoms' flags and ring sizes and the bonds' ring bits."""
-    member = [0] * num_atoms  # bit k: in ring k
-    sizes = bytearray(num_atoms)
+    if not rings:
+        return bytearray(num_atoms), bytes(num_atoms), bytes(len(begins))
+    member = [0] * num_atoms  # the byte of ring sizes; above it one bit for each ring
     for number, ring in enumerate(rings):
-        bit, size_bit = 1 << number, _RING_BIT.get(len(ring), 0)
+        bits = (256 << number) | _RING_BIT.get(len(ring), 0)
         for atom in ring:
-            member[atom] |= bit
-            sizes[atom] |= size_bit
-    flags = bytearray([_IN_RING if bits else 0 for bits in member])
+            member[atom] |= bits
     # Two bound atoms of one ring: where the bond is not in this ring, it is a chord and closes another.
     return (
-        flags,
-        sizes,
-        bytes([_BOND_RING_BIT if member[b] & member[e] else 0 for b, e in zip(begins, ends, strict=True)]),
+        bytearray([_IN_RING if bits else 0 for bits in member]),
+        bytes([bits & 255 for bits in member]),
+        bytes([_BOND_RING_BIT if member[b] & member[e] > 255 else 0 for b, e in zip(begins, ends, strict=True)]),
     )
 
 
@@ -187,9 +186,7 @@ def _join(molecules: list[_Parts]) -> GraphArrays:
     """One array of each kind for all molecules."""
     if not molecules:
         none = np.zeros(0, dtype=np.int64)
-        return _join([_Parts(b"", b"", bytearray(), bytearray(), b"", b"")])._replace(
-            atom_counts=none, bond_counts=none
-        )
+        return _join([_Parts(b"", b"", bytearray(), b"", b"", b"")])._replace(atom_counts=none, bond_counts=none)
     atom_rows, bond_rows, flags, ring_sizes, bond_rings, pair_bytes = zip(*molecules, strict=True)
     atom_counts = np.array([len(column) for column in flags])
     bond_counts = np.array([len(column) for column in bond_rings])

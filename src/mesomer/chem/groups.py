@@ -145,10 +145,12 @@ def add_group_flags(
                 to_walk.append((begin, end, kind))
             if classes[end] & _WALK_FROM:
                 to_walk.append((end, begin, kind))
-    for atom, kind in enumerate(classes):
-        likely = kind & (_ACCEPTOR_UNLESS | _FURAN_LIKE)
-        if likely and not (kind & _FURAN_LIKE and _near_aromatic_nitrogen(atom, classes, begins, ends, kinds)):
-            flags[atom] |= ACCEPTOR
+    likely = [atom for atom, kind in enumerate(classes) if kind & (_ACCEPTOR_UNLESS | _FURAN_LIKE)]
+    for atom in likely:
+        flags[atom] |= ACCEPTOR
+    if any([classes[atom] & _FURAN_LIKE for atom in likely]):
+        for atom in _near_aromatic_nitrogen(classes, begins, ends, kinds):
+            flags[atom] &= 255 - ACCEPTOR
     suitable: dict[int, int] = {}
     for atom, other, kind in to_walk:
         own = classes[atom]
@@ -167,25 +169,19 @@ def add_group_flags(
 
 
 def _near_aromatic_nitrogen(
-    atom: int, classes: Sequence[int], begins: Sequence[int], ends: Sequence[int], kinds: Sequence[int]
-) -> bool:
-    """Whether an aromatic o or s is bound to n, or to a c that is bound to n."""
-    near = _aromatic_neighbours({atom}, begins, ends, kinds)
-    if any(classes[i] & _AROMATIC_N for i in near):
-        return True
-    carbons = {i for i in near if classes[i] & _AROMATIC_C}
-    return any(classes[i] & _AROMATIC_N for i in _aromatic_neighbours(carbons, begins, ends, kinds))
-
-
-def _aromatic_neighbours(atoms: set[int], begins: Sequence[int], ends: Sequence[int], kinds: Sequence[int]) -> set[int]:
-    found = set()
+    classes: Sequence[int], begins: Sequence[int], ends: Sequence[int], kinds: Sequence[int]
+) -> set[int]:
+    """Aromatic o and s that are bound to n, or to a c that is bound to n."""
+    beside = set()  # bound to n
+    neighbours = []  # an o or s and what it is bound to
     for begin, end, kind in zip(begins, ends, kinds, strict=True):
         if kind == AROMATIC:
-            if begin in atoms:
-                found.add(end)
-            if end in atoms:
-                found.add(begin)
-    return found
+            for atom, other in ((begin, end), (end, begin)):
+                if classes[other] & _AROMATIC_N:
+                    beside.add(atom)
+                if classes[atom] & _FURAN_LIKE:
+                    neighbours.append((atom, other))
+    return {atom for atom, other in neighbours if atom in beside or (other in beside and classes[other] & _AROMATIC_C)}
 
 
 def add_matched_groups(flags: bytearray, mol: Chem.Mol) -> None:

@@ -61,26 +61,27 @@ def split_records(mol: Chem.Mol) -> Records | None:
     if not num_bonds:
         rings = _rings(blob, position + 1, width)
         return None if rings is None else Records(atoms, (), (), (), b"", rings)
-    found = bond_pattern.findall(blob, position + 1)[:num_bonds]
-    joined = b"".join(chain.from_iterable(found))
-    if len(found) != num_bonds or not blob.startswith(joined, position + 1):
+    bonds = bond_pattern.findall(blob, position + 1)[:num_bonds]
+    joined = b"".join(bonds)
+    if len(bonds) != num_bonds or not blob.startswith(joined, position + 1):
         # A bond with a stereo mark, or something unknown: the plain pattern was in vain.
-        found = marked_pattern.findall(blob, position + 1)[:num_bonds]
-        joined = b"".join(chain.from_iterable(found))
-        if len(found) != num_bonds or not blob.startswith(joined, position + 1):
+        parts = marked_pattern.findall(blob, position + 1)[:num_bonds]
+        joined = b"".join(chain.from_iterable(parts))
+        if len(parts) != num_bonds or not blob.startswith(joined, position + 1):
             return None
-        found = [(head, plain or marked) for head, plain, marked, _ in found]
-    heads, bonds = zip(*found, strict=True)
+        bonds = [head + (plain or marked) for head, plain, marked, _ in parts]
     rings = _rings(blob, position + 1 + len(joined), width)
     if rings is None:
         return None
-    numbers = b"".join(heads)
+    states = [bond[2 * width :] for bond in bonds]
     if width == 1:
-        pairs = bytearray(2 * len(numbers))
-        pairs[::2] = numbers
-        return Records(atoms, bonds, numbers[::2], numbers[1::2], bytes(pairs), rings)
+        begins, ends = bytes([bond[0] for bond in bonds]), bytes([bond[1] for bond in bonds])
+        pairs = bytearray(4 * num_bonds)
+        pairs[::4], pairs[2::4] = begins, ends
+        return Records(atoms, states, begins, ends, bytes(pairs), rings)
+    numbers = b"".join([bond[: 2 * width] for bond in bonds])
     wide = np.frombuffer(numbers, "<u4")
-    return Records(atoms, bonds, wide[::2].tolist(), wide[1::2].tolist(), wide.astype("<u2").tobytes(), rings)
+    return Records(atoms, states, wide[::2].tolist(), wide[1::2].tolist(), wide.astype("<u2").tobytes(), rings)
 
 
 def _rings(blob: bytes, position: int, width: int) -> Sequence[Sequence[int]] | None:
@@ -122,7 +123,7 @@ def _patterns(width: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes], re.Patt
     )
     return (
         re.compile(b".[\\x00\\x20\\x40\\x60](?:" + atom + b")", re.DOTALL),
-        re.compile(b"(.{%d})(%b)" % (2 * width, plain), re.DOTALL),
+        re.compile(b".{%d}(?:%b)" % (2 * width, plain), re.DOTALL),
         re.compile(
             b"(.{%d})(?:(%b)|(%b)(\\x00|\\x02.{%d}))" % (2 * width, plain, marked, 2 * width),
             re.DOTALL,
