@@ -39,7 +39,7 @@ class Schedule:
         """The learning rate of the optimiser step with this number."""
         warm, total = self.warmup_steps, self.total_steps
         if step <= warm and warm > 0:
-            return self.init_lr + step * (self.max_lr - self.init_lr) / warm
+            return (self.init_lr * (warm - step) + self.max_lr * step) / warm  # exact at both ends
         if self.shape == "constant":
             return self.max_lr
         if step >= total:
