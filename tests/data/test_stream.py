@@ -159,7 +159,9 @@ def test_validation_sees_each_molecule_once_in_a_fixed_order(corpus, world):
 
 
 def test_validation_on_fewer(corpus):
-    assert sum(b.num_molecules for b in ValidationBatches(corpus, atoms_per_batch=BUDGET, limit=7)) == 7
+    spread = [int(key) for b in ValidationBatches(corpus, atoms_per_batch=BUDGET, limit=7) for key in b.key]
+    every = [int(key) for b in ValidationBatches(corpus, atoms_per_batch=BUDGET) for key in b.key]
+    assert spread == [every[i * len(every) // 7] for i in range(7)]
 
 
 @given(

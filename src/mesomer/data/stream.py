@@ -225,11 +225,16 @@ class ValidationBatches:
         part: str = "held_out",
         limit: int | None = None,
     ) -> None:
-        """Prepares the supply; with `limit` only the first so many molecules."""
+        """Prepares the supply; with `limit` only so many molecules, evenly spread over the part.
+
+        The first ones would not do: a corpus made of several sources has them one after the other.
+        """
         self.corpus = Corpus.open(corpus.path, extras)
         self.part, self.rank, self.world = part, rank, world
-        self.molecules = min(corpus.count(part), corpus.count(part) if limit is None else limit)
-        ends = np.cumsum(corpus.sizes(part)[: self.molecules], dtype=np.int64)
+        count = corpus.count(part)
+        self.molecules = min(count, count if limit is None else limit)
+        self._chosen = np.arange(self.molecules, dtype=np.int64) * count // max(self.molecules, 1)
+        ends = np.cumsum(corpus.sizes(part)[self._chosen], dtype=np.int64)
         batch = (ends - 1) // atoms_per_batch
         self._starts = np.flatnonzero(np.diff(batch, prepend=-1))
 
@@ -243,7 +248,7 @@ class ValidationBatches:
     def _batches(self) -> Iterator[GraphBatch]:
         stops = np.append(self._starts[1:], self.molecules)
         for number in range(self.rank, len(self._starts), self.world):
-            yield self.corpus.batch(self.part, np.arange(self._starts[number], stops[number]))
+            yield self.corpus.batch(self.part, self._chosen[self._starts[number] : stops[number]])
 
 
 class _Failure(NamedTuple):
