@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Chem import rdCIPLabeler
 
-from mesomer.chem.featurize import featurize, featurize_many
+from mesomer.chem.featurize import featurize, featurize_many, graph_from_smiles
 from mesomer.chem.graph import MolGraph
+from mesomer.chem.records import split_records
 from mesomer.chem.schema import ATOM_FIELDS, BOND_FIELDS, SPELLING_DEPENDENT, atom_field, bond_field
 
 STEREO = [smiles for smiles in MOLECULES if any(mark in smiles for mark in "@/\\")]
@@ -129,3 +130,39 @@ def test_enantiomers_mirror_each_other() -> None:
         mirrored = Chem.MolFromSmiles(smiles.replace("@@", "?").replace("@", "@@").replace("?", "@"))
         ours, theirs = (atom_field(featurize(each).atoms, "cip") for each in (mol, mirrored))
         assert np.array_equal(swap[ours], theirs), smiles
+
+
+@pytest.mark.parametrize("smiles", STEREO)
+def test_rdkits_switch_of_stereo_perception_does_not_matter(smiles: str) -> None:
+    """The switch is the process's and the user's; a molecule read under either gets the same labels, and it stays."""
+    expected = featurize(Chem.MolFromSmiles(smiles))
+    assert Chem.GetUseLegacyStereoPerception()
+    Chem.SetUseLegacyStereoPerception(False)
+    try:
+        ours, _ = graph_from_smiles(smiles)
+        theirs = featurize(Chem.MolFromSmiles(smiles))
+        assert not Chem.GetUseLegacyStereoPerception()
+    finally:
+        Chem.SetUseLegacyStereoPerception(True)
+    assert (
+        ours is not None and np.array_equal(ours.atoms, expected.atoms) and np.array_equal(ours.bonds, expected.bonds)
+    )
+    assert np.array_equal(atom_field(theirs.atoms, "cip"), atom_field(expected.atoms, "cip"))
+    assert np.array_equal(bond_field(theirs.bonds, "cip"), bond_field(expected.bonds, "cip"))
+
+
+def test_rdkits_choice_of_pickled_properties_does_not_matter() -> None:
+    mols = [Chem.MolFromSmiles(smiles) for smiles in MOLECULES]
+    expected = [featurize(mol) for mol in mols]
+    usually_fast = [split_records(mol) is not None for mol in mols]
+    usual = Chem.GetDefaultPickleProperties()
+    for chosen in (Chem.PropertyPickleOptions.AllProps, Chem.PropertyPickleOptions.NoProps):
+        Chem.SetDefaultPickleProperties(chosen)
+        try:
+            found = [featurize(mol) for mol in mols]
+            fast = [split_records(mol) is not None for mol in mols]
+        finally:
+            Chem.SetDefaultPickleProperties(usual)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert all(np.array_equal(one, other) for one, other in zip(ours[:3], theirs[:3], strict=True))
+        assert fast == usually_fast

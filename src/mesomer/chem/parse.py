@@ -15,6 +15,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 
 from .schema import MAX_ATOMS, MAX_ISOTOPE
+from .stereo import older_perception
 
 MAX_CHARACTERS = 10_000
 DEFAULT_MAX_ATOMS = 500
@@ -42,7 +43,7 @@ def parse_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[
 
 def read_smiles(text: str | None, max_atoms: int = DEFAULT_MAX_ATOMS) -> tuple[Chem.Mol | None, str | None]:
     """`parse_smiles` without the look at what the schema can hold: encoding the molecule next finds that out."""
-    with rdBase.BlockLogs():
+    with rdBase.BlockLogs(), older_perception():
         return _read(text, max_atoms)
 
 
@@ -50,7 +51,7 @@ def read_many(
     texts: Iterable[str | None], max_atoms: int = DEFAULT_MAX_ATOMS
 ) -> list[tuple[Chem.Mol | None, str | None]]:
     """`read_smiles` of each text."""
-    with rdBase.BlockLogs():
+    with rdBase.BlockLogs(), older_perception():
         return [_read(text, max_atoms) for text in texts]
 
 

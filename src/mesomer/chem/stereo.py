@@ -20,11 +20,28 @@ Left out: atropisomers and non-tetrahedral centres, which get no label.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rdkit import Chem
 
 _MARK = 250  # isotope that no element has
+
+
+@contextmanager
+def older_perception() -> Iterator[None]:
+    """RDKit's older stereo perception inside, whatever its process-wide switch says outside.
+
+    The newer one gives other marks, which the published features do not know, and ranks no neighbours.
+    """
+    if Chem.GetUseLegacyStereoPerception():
+        yield
+        return
+    Chem.SetUseLegacyStereoPerception(True)
+    try:
+        yield
+    finally:
+        Chem.SetUseLegacyStereoPerception(False)
 
 
 def cip_labels(
@@ -36,7 +53,7 @@ def cip_labels(
     it was `just_parsed`: they do not follow changes made since, and another labeller may have written them.
     """
     labelled = mol
-    if not just_parsed:
+    if not (just_parsed and Chem.GetUseLegacyStereoPerception()):
         labelled = Chem.Mol(mol)
         _label(labelled, marked_atoms)
     codes = _codes(labelled, marked_atoms)
@@ -44,7 +61,7 @@ def cip_labels(
         index: code or _relative_label(labelled, index, marked_atoms)
         for index, code in zip(marked_atoms, codes, strict=True)
     }
-    bond_labels = {index: _double_bond_label(labelled.GetBondWithIdx(index)) for index in marked_bonds}
+    bond_labels = _double_bond_labels(mol, marked_bonds) if marked_bonds else {}
     return (
         {i: label for i, label in atom_labels.items() if label},
         {i: label for i, label in bond_labels.items() if label},
@@ -72,15 +89,20 @@ def _relative_label(mol: Chem.Mol, centre: int, marked_atoms: Sequence[int]) -> 
     return "r" if outcomes["R"] > outcomes["S"] else "s"
 
 
-def _double_bond_label(bond: Chem.Bond) -> str:
-    """E or Z of a bond whose cis or trans refers to one neighbour at each end, none where neighbours are alike."""
+def _double_bond_labels(mol: Chem.Mol, indices: Sequence[int]) -> dict[int, str]:
+    """E or Z of bonds whose cis or trans refers to one neighbour at each end, none where neighbours are alike."""
+    ranks = list(Chem.ComputeAtomCIPRanks(Chem.Mol(mol)))
+    return {index: _double_bond_label(mol.GetBondWithIdx(index), ranks) for index in indices}
+
+
+def _double_bond_label(bond: Chem.Bond, ranks: Sequence[int]) -> str:
     together = bond.GetStereo() == Chem.BondStereo.STEREOCIS
     reference = set(bond.GetStereoAtoms())
     for end, partner in ((bond.GetBeginAtom(), bond.GetEndAtomIdx()), (bond.GetEndAtom(), bond.GetBeginAtomIdx())):
-        ranks = {_rank(atom): atom.GetIdx() for atom in end.GetNeighbors() if atom.GetIdx() != partner}
-        if len(ranks) != end.GetDegree() - 1:
+        by_rank = {ranks[atom.GetIdx()]: atom.GetIdx() for atom in end.GetNeighbors() if atom.GetIdx() != partner}
+        if len(by_rank) != end.GetDegree() - 1:
             return ""
-        if ranks[max(ranks)] not in reference:
+        if by_rank[max(by_rank)] not in reference:
             together = not together
     return "Z" if together else "E"
 
@@ -89,7 +111,8 @@ def _label(mol: Chem.Mol, marked_atoms: Sequence[int]) -> None:
     """Have RDKit label the marked atoms; it keeps the labels that it finds, so they go first."""
     for index in marked_atoms:
         mol.GetAtomWithIdx(index).ClearProp("_CIPCode")
-    Chem.AssignStereochemistry(mol, cleanIt=False, force=True)
+    with older_perception():
+        Chem.AssignStereochemistry(mol, cleanIt=False, force=True)
 
 
 def _codes(mol: Chem.Mol, indices: Sequence[int]) -> list[str]:
