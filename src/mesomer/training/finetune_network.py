@@ -139,7 +139,7 @@ class PropertyTrainee:
             raw = self.model(batch, batch.extras.get("descriptors"))
             loss, labels = property_loss(raw, batch.extras["labels"], self.data.outputs, self.options.disagreement)
             total, count = total + float(loss), count + float(labels)
-            predicted[positions] = final_outputs(raw, self.data.outputs).double().cpu().numpy()
+            predicted[positions] = final_outputs(raw, self.data.outputs).cpu().double().numpy()
         figures = {"loss": total / count}
         name, _ = selection(self.data.targets, "metric")
         if name != "loss":

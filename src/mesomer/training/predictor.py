@@ -87,7 +87,7 @@ class Predictor:
         for number, member in enumerate(self.members):
             extra = self._descriptors(number, descriptors, batch)
             raw = member.from_encoded(encoded or member.encode(batch), batch, extra)
-            columns = final_outputs(raw, self.outputs).double().cpu().numpy()
+            columns = final_outputs(raw, self.outputs).cpu().double().numpy()
             found.append(self.scalings[number].undo(columns, self.outputs))
         return np.stack(found)
 
