@@ -14,25 +14,24 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def _named_folder(variable: str) -> Path | None:
     value = os.environ.get(variable)
-    if value is None:
-        return None
-    folder = Path(value)
-    if not folder.is_dir():
-        pytest.skip(f"{variable} names {folder}, which is not there")
-    return folder
+    return None if value is None else Path(value)
 
 
 def find_data() -> Path | None:
-    """The folder of real data: MESOMER_DATA, or `shared/data` beside the repository."""
-    beside = REPOSITORY.parent / "shared" / "data"
-    return _named_folder("MESOMER_DATA") or (beside if beside.is_dir() else None)
+    """The folder of real data: MESOMER_DATA, `data` in the reference folder, or `shared/data` beside the repository."""
+    named, reference = _named_folder("MESOMER_DATA"), _named_folder("MESOMER_REFERENCE")
+    folder = named or (reference / "data" if reference else REPOSITORY.parent / "shared" / "data")
+    return folder if folder.is_dir() else None
 
 
 def find_reference() -> Path | None:
-    """The folder with `parity/` and `data/`: MESOMER_REFERENCE, `shared` beside the repository, or our small copies."""
+    """The folder with `parity/` and `data/`: MESOMER_REFERENCE, `shared` beside the repository, or our small copies.
+
+    Called while tests are collected too, where nothing may be skipped: a folder that is named but absent gives None.
+    """
     named = _named_folder("MESOMER_REFERENCE")
     if named is not None:
-        return named
+        return named if named.is_dir() else None
     for folder in (REPOSITORY.parent / "shared", REPOSITORY / "tests" / "reference"):
         if (folder / "parity").is_dir():
             return folder
@@ -44,7 +43,8 @@ def data_folder() -> Path:
     """The folder of real data (molecules/, corpus/, hostile/ …)."""
     folder = find_data()
     if folder is None:
-        pytest.skip("the real data is not here: set MESOMER_DATA to its folder")
+        named = os.environ.get("MESOMER_DATA") or os.environ.get("MESOMER_REFERENCE")
+        pytest.skip(f"the real data is not here ({named or 'MESOMER_DATA names no folder'})")
     return folder
 
 
@@ -53,7 +53,8 @@ def reference_folder() -> Path:
     """The folder with the reference outputs in `parity/` (and, if it is a whole set, `data/`)."""
     folder = find_reference()
     if folder is None:
-        pytest.skip("the reference outputs are not here: set MESOMER_REFERENCE to their folder")
+        named = os.environ.get("MESOMER_REFERENCE")
+        pytest.skip(f"the reference outputs are not here (MESOMER_REFERENCE names {named or 'no folder'})")
     return folder
 
 
