@@ -121,3 +121,22 @@ def test_wrong_names(tmp_path):
         import_weights("nowhere.pt", from_="batmannet", output=str(tmp_path / "model"))
     with pytest.raises(MesomerError, match="Did you mean batmannet"):
         import_weights("nowhere.pt", from_="batman", output=str(tmp_path / "model"))
+
+
+@pytest.mark.reference
+def test_what_a_bare_file_does_not_tell_is_said(official, tmp_path):
+    checkpoint = read_checkpoint(official / f"{model_names('pretrain')[0]}.pt")
+    bare = {f"module.{name}": tensor for name, tensor in checkpoint.tensors.items()}
+    torch.save(bare, tmp_path / "bare.pt")
+    result = import_weights(str(tmp_path / "bare.pt"), from_="batmannet", output=str(tmp_path / "model"))
+    assert result["kind"] == "pretraining"
+    told = {assumed.split(" = ")[0] for assumed in result["assumed"]}
+    assert told == {"activation", "depth", "dense", "dropout", "mask_ratio"}
+    with pytest.raises(MesomerError, match="hidden_size"):  # a known name, and not the sizes of this small model
+        import_weights(
+            str(tmp_path / "bare.pt"), from_="batmannet", output=str(tmp_path / "other"), architecture="base"
+        )
+    with pytest.raises(MesomerError, match="nor one of base"):
+        import_weights(
+            str(tmp_path / "bare.pt"), from_="batmannet", output=str(tmp_path / "other"), architecture="huge"
+        )

@@ -17,8 +17,8 @@ def import_weights(
         checkpoint: The file that the published code saved.
         from_: Whose file it is: batmannet.
         output: The model folder to write.
-        architecture: JSON file with official argument names, for files that store none; the JSON file of the same stem
-            if not given.
+        architecture: JSON file with official argument names, or base (the published sizes), for files that store no
+            arguments; the JSON file of the same stem if not given.
         overwrite: Replace the output if it is there.
     """
     from mesomer.interop.importing import import_checkpoint

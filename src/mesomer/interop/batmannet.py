@@ -8,35 +8,45 @@ stored arguments.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
-from mesomer.encoders.base import Encoder
 from mesomer.encoders.batmannet import BatmanNet
 from mesomer.errors import MesomerError
 from mesomer.heads import Output, PropertyModel
+from mesomer.interop.batmannet_outputs import largest_difference
 from mesomer.interop.checkpoints import ForeignCheckpoint
 from mesomer.interop.gtransformer import Link, block_links, fill, output_links
+from mesomer.interop.imported import Imported
 from mesomer.objectives.masked_graph import MaskedGraph
+
+__all__ = ["ARCHITECTURES", "convert", "largest_difference"]
 
 BRANCHES = ("node_blocks", "edge_blocks")
 VIEWS = ("atom_from_atom", "atom_from_bond", "bond_from_atom", "bond_from_bond")
 # What every published command line sets, for bare state dicts that store no arguments (batmannet.md 7.3).
 PUBLISHED_ARGUMENTS: dict[str, Any] = {"depth": 3, "dense": False, "dropout": 0.1}
+# Short names for --architecture.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "base": {
+        "hidden_size": 100,
+        "depth": 3,
+        "num_attn_head": 2,
+        "num_enc_mt_block": 6,
+        "num_dec_mt_block": 2,
+        "activation": "PReLU",
+        "bias": True,
+        "dense": False,
+        "dropout": 0.1,
+    }
+}
+NOTES = (
+    "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own largest",
+    "in-degree), and chirality is the tag as spelt; positions, if any, count from 0 in each molecule. `batchwise`",
+    "restores the published mixing of batch mates.",
+)
 NO_WEIGHTS = "BatmanNet's authors have published no weights; `mesomer pretrain CORPUS --method batmannet` trains them."
-
-
-class Imported(NamedTuple):
-    """A converted checkpoint: `module` is a `MaskedGraph`, a `PropertyModel` or an encoder alone."""
-
-    kind: str
-    module: nn.Module
-    encoder: Encoder
-    used: set[str]
-    left_out: dict[str, str]
-    assumed: list[str]
-    arguments: dict[str, Any]
 
 
 def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | None = None) -> Imported:
@@ -45,9 +55,11 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
     `architecture` gives official argument names and comes before the stored arguments. Raises `MesomerError` if the
     file is no BatmanNet checkpoint or its architecture cannot be told.
     """
+    # DataParallel puts `module.` before every name
+    bare = {name.removeprefix("module."): x for name, x in checkpoint.tensors.items()}
     tensors = {
         name if name.startswith(("mygame.", "mol_", "readout.", "embed_word", "W_")) else f"mygame.{name}": x
-        for name, x in checkpoint.tensors.items()
+        for name, x in bare.items()
     }
     if not any(name.startswith("mygame.encoders.node_blocks.0.") for name in tensors):
         raise MesomerError(
@@ -64,37 +76,30 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
     if any(name.startswith("mygame.decoders.") for name in tensors):
         kind, encoder = "pretraining", BatmanNet(**config, stage="pretraining")
         decoder_blocks = _count(tensors, "mygame.decoders.node_blocks.")
-        ratio = arguments.get("mask_ratio") or 0.6
-        module = MaskedGraph(encoder, mask_ratio=ratio, decoder_blocks=decoder_blocks)
+        _assume(arguments, {"mask_ratio": 0.6}, assumed)
+        module = MaskedGraph(encoder, mask_ratio=arguments["mask_ratio"], decoder_blocks=decoder_blocks)
         links = pretraining_links(config["heads"], config["blocks"], decoder_blocks)
     else:
         encoder = BatmanNet(**config, stage="finetuning")
         pair = "embed_word.weight" in tensors or _is_drug_pair(tensors, config["hidden_size"], arguments)
         kind = "encoder" if pair or "mol_atom_from_atom_ffn.1.weight" not in tensors else "predictor"
         if kind == "predictor":
+            # what a fine-tuning takes from a published pre-training file, so that its heads are not tied
+            _assume(arguments, {"dist_coff": 0.0}, assumed)
             module = _property_model(tensors, encoder, arguments)
             links = finetuned_links(config["heads"], config["blocks"], int(module.config()["ffn_layers"]))
         else:
-            module, links = (
-                encoder,
-                [
-                    link._replace(ours=link.ours.removeprefix("encoder."))
-                    for link in encoder_links(config["heads"], config["blocks"], False)
-                ],
-            )
+            module = encoder
+            links = [
+                link._replace(ours=link.ours.removeprefix("encoder."))
+                for link in encoder_links(config["heads"], config["blocks"], False)
+            ]
     ours = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     used = fill(links, tensors, ours, str(checkpoint.path))
     module.load_state_dict(ours)
     module.eval()
-    return Imported(
-        kind,
-        module,
-        encoder,
-        used,
-        {name: _why_left_out(name) for name in tensors if name not in used},
-        assumed,
-        arguments,
-    )
+    left_out = {name: _why_left_out(name) for name in tensors if name not in used}
+    return Imported(kind, module, encoder, used, left_out, assumed, arguments, NOTES)
 
 
 def encoder_links(heads: int, blocks: int, pretraining: bool) -> Iterator[Link]:
@@ -183,11 +188,16 @@ def _arguments(tensors: Mapping[str, Tensor], given: dict[str, Any], assumed: li
             f"The activation {arguments['activation']} does not fit the tensors, "
             f"which {'have' if sloped else 'lack'} PReLU's slopes."
         )
-    for name, value in PUBLISHED_ARGUMENTS.items():
-        if name not in arguments:
+    _assume(arguments, PUBLISHED_ARGUMENTS, assumed)
+    return arguments
+
+
+def _assume(arguments: dict[str, Any], defaults: Mapping[str, Any], assumed: list[str]) -> None:
+    """Fill in the published defaults of arguments that the file does not give, and say so."""
+    for name, value in defaults.items():
+        if arguments.get(name) is None:
             arguments[name] = value
             assumed.append(f"{name} = {value} (published default)")
-    return arguments
 
 
 def _property_model(tensors: Mapping[str, Tensor], encoder: BatmanNet, arguments: Mapping[str, Any]) -> PropertyModel:
@@ -220,7 +230,7 @@ def _property_model(tensors: Mapping[str, Tensor], encoder: BatmanNet, arguments
         ffn_layers=len(linears),
         dropout=float(arguments["dropout"]),
         activation=arguments["activation"],
-        disagreement=float(arguments.get("dist_coff") or 0.0),
+        disagreement=float(arguments["dist_coff"]),
     )
 
 

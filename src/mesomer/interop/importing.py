@@ -1,6 +1,6 @@
 """Foreign weights -> our model folder: read, convert, compare, save, reload, report.
 
-An adapter is a module with `convert(checkpoint, architecture) -> Imported` and one line in `ADAPTERS`.
+An adapter (see `imported`) is one file and one line in `ADAPTERS`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from torch import nn
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.files import check_writable, sha256_of
 from mesomer.heads import PropertyModel
-from mesomer.interop.batmannet import Imported
 from mesomer.interop.checkpoints import ForeignCheckpoint, read_checkpoint
-from mesomer.interop.stored_outputs import largest_difference
+from mesomer.interop.imported import Imported
 from mesomer.objectives.base import Objective
 from mesomer.training.checkpoint import load_model, load_state, save_model
 from mesomer.training.predictor import RDKIT_DESCRIPTORS, Predictor, Target, load_predictor
@@ -46,7 +46,7 @@ def import_checkpoint(
     check_writable(output, overwrite, folder=True)
     checkpoint = read_checkpoint(Path(path))
     adapter = importlib.import_module(ADAPTERS[source])
-    given, said = _architecture(checkpoint, architecture)
+    given, said = _architecture(checkpoint, architecture, adapter.ARCHITECTURES)
     imported: Imported = adapter.convert(checkpoint, given)
     unknown = [name for name, reason in imported.left_out.items() if reason == "unknown"]
     facts: dict[str, Any] = {
@@ -59,17 +59,22 @@ def import_checkpoint(
         "used": len(imported.used),
         "left_out": imported.left_out,
         "unknown": unknown,
+        "notes": list(imported.notes),
         "other_content": list(checkpoint.other),
         "parameters": sum(parameter.numel() for parameter in imported.module.parameters()),
     }
-    facts["difference"] = largest_difference(checkpoint.path, imported)
+    facts["difference"] = adapter.largest_difference(checkpoint.path, imported)
     _save(imported, checkpoint, output, facts, overwrite)
     facts["reloads_equal"] = _reloads_equal(imported, output)
     return facts
 
 
-def _architecture(checkpoint: ForeignCheckpoint, option: str | None) -> tuple[dict[str, Any] | None, list[str]]:
-    """Official arguments from the option, or from the JSON file of the same stem beside the checkpoint."""
+def _architecture(
+    checkpoint: ForeignCheckpoint, option: str | None, known: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Official arguments: of the named architecture or file, else of the JSON file of the same stem."""
+    if option is not None and option in known:
+        return dict(known[option]), [f"arguments of the architecture {option}"]
     beside = checkpoint.path.with_suffix(".json")
     said = []
     if option is None:
@@ -80,7 +85,7 @@ def _architecture(checkpoint: ForeignCheckpoint, option: str | None) -> tuple[di
     file = Path(option)
     if not file.is_file():
         raise MesomerError(
-            f"--architecture names no file: {option}.",
+            f"--architecture names neither a file nor one of {', '.join(sorted(known))}: {option}.",
             "Give a JSON file with official argument names, such as depth, dense, activation.",
         )
     try:
@@ -173,8 +178,6 @@ def card_text(facts: dict[str, Any]) -> str:
         + ("no stored outputs for this file" if facts["difference"] is None else f"{facts['difference']:.1e}")
         + ".",
         "",
-        "Rules `published`: the padding row takes part in every sum, with table width max(4, the molecule's own",
-        "largest in-degree), and chirality is the tag as spelt; positions, if any, count from 0 in each molecule.",
-        "`batchwise` restores the published mixing of batch mates.",
+        *facts["notes"],
     ]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ from mesomer.chem.featurize import featurize
 from mesomer.chem.graph import MolGraph, collate
 from mesomer.encoders.batmannet import BatmanNet
 from mesomer.heads import PropertyModel
-from mesomer.interop.batmannet import Imported
+from mesomer.interop.imported import Imported
 
 
 @torch.no_grad()

@@ -1,0 +1,26 @@
+"""What an adapter makes of a foreign checkpoint; the same for every source.
+
+An adapter is a module with `convert(checkpoint, architecture) -> Imported`, `ARCHITECTURES` (official arguments by a
+short name) and `largest_difference(path, imported)` to the published outputs that lie beside the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from mesomer.encoders.base import Encoder
+
+
+class Imported(NamedTuple):
+    """A converted checkpoint: `module` is an objective, a `PropertyModel` or an encoder alone, as `kind` says."""
+
+    kind: str
+    module: nn.Module
+    encoder: Encoder
+    used: set[str]
+    left_out: dict[str, str]
+    assumed: list[str]
+    arguments: dict[str, Any]
+    notes: tuple[str, ...]
