@@ -35,7 +35,8 @@ def check(
     Ends with the command to run next. Nothing is written unless --output is given.
 
     Args:
-        data: Table of molecules (CSV, TSV, SMI, SDF, Parquet; .gz and .zst), or a pattern such as 'parts/*.csv'.
+        data: Table of molecules (CSV, TSV, SMI, SDF, Parquet; .gz and .zst), a pattern such as 'parts/*.csv', or
+            the name of a benchmark set.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         targets: Columns that hold the labels.
         task: What the targets are; inferred for each if not given.

@@ -28,7 +28,8 @@ def embed(
     mesomer_error.
 
     Args:
-        input: Table of molecules (CSV, TSV, SMI, SDF, Parquet; .gz and .zst), or a pattern such as 'parts/*.parquet'.
+        input: Table of molecules (CSV, TSV, SMI, SDF, Parquet; .gz and .zst), a pattern such as 'parts/*.parquet', or
+            the name of a benchmark set.
         output: Where to write; .parquet, or for molecule vectors also .npy, .csv, .tsv.
         model: Model folder, run folder, bundled or hub name; the bundled encoder if not given.
         level: One vector for each molecule, or for each of its atoms or bonds (in RDKit's order).

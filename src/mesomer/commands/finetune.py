@@ -114,7 +114,7 @@ def finetune(
     use_threads(threads)
     model = model or default_model()
     path = resolve_data(data)
-    if not targets and data in BENCHMARKS:
+    if not targets and data in BENCHMARKS and path != data:
         targets = target_columns(BENCHMARKS[data])
     if not targets:
         from mesomer.data.tables import open_table

@@ -27,7 +27,8 @@ def predict(
     mesomer_error, which says why a row has no prediction.
 
     Args:
-        input: Table of molecules (CSV, TSV, SMI, SDF, Parquet; .gz and .zst), or a pattern such as 'parts/*.parquet'.
+        input: Table of molecules (CSV, TSV, SMI, SDF, Parquet; .gz and .zst), a pattern such as 'parts/*.parquet', or
+            the name of a benchmark set.
         model: Model folder or run folder of mesomer finetune, or a hub name.
         output: Where to write; .csv, .tsv (also .gz, .zst) or .parquet.
         smiles_column: Column that holds the SMILES; found by its name if not given.

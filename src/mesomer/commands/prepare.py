@@ -24,8 +24,8 @@ def prepare(
     goes on with the same command. Given the folder of a finished corpus, it computes only the columns of --add.
 
     Args:
-        corpus: Table of molecules (CSV, SMI, SDF, Parquet; .gz, .zst), a pattern such as 'parts/*.smi.gz', or several
-            with commas.
+        corpus: Table of molecules (CSV, SMI, SDF, Parquet; .gz, .zst), a pattern such as 'parts/*.smi.gz', the name of
+            a benchmark set, or several with commas.
         output: Folder of the corpus.
         workers: Processes that work side by side; as many as there are cores if not given.
         add: Columns to add that some methods need: descriptors, motifs.
@@ -37,11 +37,13 @@ def prepare(
 
     from mesomer.data.corpus import CARD
     from mesomer.data.prepare import add_to_corpus, prepare_corpus
+    from mesomer.data.tables import find_files
     from mesomer.errors import MesomerError
 
     names = add or []
     # A comma in the name of a file that is there separates nothing.
-    source = corpus.split(",") if isinstance(corpus, str) and "," in corpus and not Path(corpus).exists() else corpus
+    several = corpus.split(",") if isinstance(corpus, str) and "," in corpus and not Path(corpus).exists() else corpus
+    source = several if isinstance(several, str) else [path for item in several for path in find_files(item)]
     if isinstance(source, str) and (Path(source) / CARD).is_file():
         if output is not None and Path(output).resolve() != Path(source).resolve():
             raise MesomerError(f"{source} is a finished corpus.", "To add columns to it, leave --output out.")

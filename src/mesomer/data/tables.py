@@ -183,8 +183,9 @@ def open_table(source: Any, smiles_column: str | None = None, max_atoms: int = 5
     """Opens a table of molecules.
 
     Args:
-        source: A path, a pattern such as `'big/*.parquet'`, a list of paths, a pandas or polars frame, an Arrow table,
-            a list (array, series) of SMILES or of RDKit molecules.
+        source: A path, a pattern such as `'big/*.parquet'`, the name of a benchmark set (a path of that name wins), a
+            list of paths, a pandas or polars frame, an Arrow table, a list (array, series) of SMILES or of RDKit
+            molecules.
         smiles_column: Name of the SMILES column; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
         chunk_rows: Rows in memory at a time.
@@ -211,12 +212,16 @@ def _is_path(item: Any) -> bool:
 
 
 def find_files(source: str | os.PathLike[str]) -> list[Path]:
-    """The files that a path or a pattern names, sorted."""
+    """The files that a path, a pattern or the name of a benchmark set names, sorted."""
     text = os.fspath(source)
     if "://" in text:
         raise MesomerError(f"{text} is not a local file.", "Copy it here first.")
     path = Path(text)
     if path.exists() or not glob.has_magic(text):
+        if isinstance(source, str) and os.sep not in text and not path.suffix and not path.exists():
+            from mesomer.data.benchmarks import resolve_data
+
+            path = Path(resolve_data(text))
         with reading(path):
             os.stat(path)
         return [path]
