@@ -75,8 +75,10 @@ def test_score_ignores_missing_labels():
 
 
 def test_means_ignore_nan():
-    assert metrics.mean_and_sd([1.0, float("nan"), 3.0]) == (2.0, 1.0)
+    assert metrics.mean_and_sd([1.0, float("nan"), 3.0]) == (2.0, math.sqrt(2))
     assert math.isnan(metrics.mean_and_sd([])[0])
+    mean, deviation = metrics.mean_and_sd([5.0, float("nan")])
+    assert mean == 5.0 and math.isnan(deviation)
     assert metrics.mean_over_targets({"a": {"rmse": 1.0}, "b": {"rmse": 2.0}, "c": {}}, "rmse") == 1.5
 
 

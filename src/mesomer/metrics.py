@@ -154,9 +154,13 @@ def score(task_type: str, truth: Array, predicted: Array) -> dict[str, float]:
 
 
 def mean_and_sd(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and population standard deviation of what is not NaN; NaN if nothing is."""
+    """Mean and sample standard deviation (divisor n - 1) of what is not NaN.
+
+    NaN where it is not defined: the mean of nothing, the deviation of fewer than two values.
+    """
     present = np.array([value for value in values if not np.isnan(value)], dtype=np.float64)
-    return (float(present.mean()), float(present.std())) if len(present) else (float("nan"), float("nan"))
+    mean = float(present.mean()) if len(present) else float("nan")
+    return mean, float(present.std(ddof=1)) if len(present) > 1 else float("nan")
 
 
 def mean_over_targets(figures: Mapping[str, Mapping[str, float]], name: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +31,7 @@ from mesomer.uncertainty import conformal_half_width
 SMILES = molecules(90)
 COUNTS = [heteroatoms(text) for text in SMILES]
 QUICK = FinetuneOptions(epochs=2, batch_size=16, ffn_hidden=16, accelerator="cpu", precision="32")
+PROBE = FinetuneOptions(probe=True, accelerator="cpu", precision="32")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -174,7 +176,7 @@ def test_finished_cells_are_not_trained_again(numbers, two_splits, context, tmp_
 
 
 def test_a_damaged_cell_is_named(numbers, two_splits, context, tmp_path):
-    options = replace(QUICK, probe=True)
+    options = PROBE
     result = train(numbers, two_splits[:1], context, options)
     path = tmp_path / "cell.safetensors"
     write_cell(path, result.cells[0])
@@ -244,7 +246,7 @@ def test_probe_is_ridge_on_the_vectors(numbers, two_splits, context):
 
     base = small_encoder().eval()
     split = two_splits[0]
-    result = train(numbers, [split], context, replace(QUICK, probe=True, ensemble=3), base)
+    result = train(numbers, [split], context, PROBE, base)
     assert len(result.cells) == 1
     vectors = molecule_vectors(base, numbers, torch.device("cpu")).astype(float)
     standard = Scaling.fit(vectors[split.train])
@@ -259,7 +261,7 @@ def test_probe_is_ridge_on_the_vectors(numbers, two_splits, context):
 def test_probe_of_classes_with_missing_labels(mixed_table, context):
     data = property_data(labelled(mixed_table, ["polar", "kind"]))
     splits = splits_for("random", data.smiles, fractions=(0.6, 0.2, 0.2))
-    result = train(data, splits, context, replace(QUICK, probe=True))
+    result = train(data, splits, context, PROBE)
     assert result.table["polar"]["roc_auc"]["mean"] > 0.8
     assert result.table["kind"]["accuracy"]["mean"] > 0.6
     shares = result.cells[0].predicted["test"][:, 1:]
@@ -298,13 +300,15 @@ def test_mixed_targets_with_missing_labels_fill_all_files(mixed_table, encoder, 
     assert [line["member"] for line in tests] == ["0", "1", "ensemble", "0", "1", "ensemble", "", ""]
     values = [float(line["rmse"]) for line in tests if line["member"] == "ensemble"]
     assert float(tests[-2]["rmse"]) == pytest.approx(np.mean(values), rel=1e-5)
-    assert float(tests[-1]["rmse"]) == pytest.approx(np.std(values), rel=1e-4)
+    assert float(tests[-1]["rmse"]) == pytest.approx(np.std(values, ddof=1), rel=1e-4)
+    assert found["targets"]["n"]["metrics"]["rmse"]["sd"] == pytest.approx(np.std(values, ddof=1), rel=1e-4)
+    assert "sample standard deviation" in (run / "report.html").read_text()
     assert json.loads((run / "model" / "config.json").read_text())["predictor"]["members"] == 4
     assert "2 members for each split" in (run / "model" / "README.md").read_text()
 
 
 def test_saved_predictor_gives_the_same_predictions(numbers, two_splits, context, tmp_path):
-    for options in (QUICK, replace(QUICK, freeze="encoder"), replace(QUICK, probe=True)):
+    for options in (QUICK, replace(QUICK, freeze="encoder"), PROBE):
         result = train(numbers, two_splits, context, options)
         result.predictor.save(tmp_path / "model", "# card\n")
         loaded = load_predictor(tmp_path / "model")
@@ -343,7 +347,7 @@ def test_deterministic_splits_repeat_the_training_only(mixed_table, encoder, tmp
 
 def test_same_command_again_and_other_settings(mixed_table, encoder, tmp_path):
     def run(**more):
-        options = replace(QUICK, probe=True, seed=more.pop("seed", 0))
+        options = replace(PROBE, seed=more.pop("seed", 0))
         return finetune(
             str(mixed_table), targets=["kind"], output=tmp_path / "run", model=str(encoder), split="random", repeats=1,
             options=options, **more,
@@ -376,26 +380,20 @@ def test_column_split_and_descriptors(mixed_table, encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("targets", "options", "more", "words"),
+    ("changed", "words"),
     [
-        (["nothing"], {}, {}, "nothing"),
-        (["smiles"], {}, {}, "SMILES column"),
-        (["n"], {"descriptors": ("kind",)}, {}, "not numeric"),
-        (["n"], {"descriptors": ("absent",)}, {}, "absent"),
-        (["n"], {}, {"split": "column", "split_column": "kind"}, "train, valid or test"),
-        (["n"], {}, {"split": "scafold"}, "scaffold"),
-        (["n"], {}, {"model": "no-such-model"}, "no-such-model"),
+        ({"ensemble": 3}, "has no use for --ensemble.$"),
+        ({"epochs": 5, "max_lr": 1e-4, "dropout": 0.0}, "has no use for --epochs, --max_lr, --dropout.$"),
+        ({"freeze": "encoder"}, "has no use for --freeze.$"),
+        ({"unfreeze_after": 3, "clip": None}, "has no use for --clip, --unfreeze_after.$"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_written(
-    mixed_table, encoder, tmp_path, targets, options, more, words
-):
-    arguments = {"model": str(encoder), "split": "random", "repeats": 1} | more
-    with pytest.raises(MesomerError, match=words):
-        finetune(
-            str(mixed_table), targets=targets, output=tmp_path / "run", options=replace(QUICK, **options), **arguments
-        )
-    assert not (tmp_path / "run").exists()
+def test_a_probe_refuses_what_only_networks_use(changed, words):
+    with pytest.raises(MesomerError) as caught:
+        FinetuneOptions(probe=True, **changed)
+    assert re.search(words, caught.value.message) and "Leave" in caught.value.hint
+    kept = FinetuneOptions(probe=True, scratch=True, descriptors=("a",), seed=3, accelerator="cpu", save_minutes=1)
+    assert kept.probe and kept.epochs == FinetuneOptions().epochs
 
 
 def test_fewer_than_ten_labelled_rows(encoder, tmp_path):

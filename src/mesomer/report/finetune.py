@@ -46,7 +46,7 @@ def _metrics_table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for row in rows:
         cells = [row["target"], row["metric"], number(row["mean"]), number(row["sd"]), f"{row['n']}"]
         body.append(cells + ([number(row.get("trivial"))] if trivial else []))
-    caption = "On molecules that the model has not seen; mean and standard deviation over the splits."
+    caption = "On molecules that the model has not seen; mean and sample standard deviation (n - 1) over the splits."
     if trivial:
         caption += " Without a model: the mean of the training labels or the most frequent class, for all molecules."
     return {"metrics_caption": caption, "metrics_head": head, "metrics_rows": body}

@@ -7,7 +7,7 @@ descriptor that is no number, options that contradict each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,12 @@ from mesomer.training.scaling import Scaling
 FREEZE = ("none", "encoder")
 SELECT = ("metric", "loss")
 LARGEST_LABEL = 1e15
+# Options about networks that are trained step by step: a linear model, which is solved for, has no use for them.
+NETWORK_OPTIONS = frozenset({
+    "epochs", "batch_size", "max_lr", "warmup_epochs", "encoder_lr_scale", "weight_decay", "clip", "patience", "select",
+    "freeze", "unfreeze_after", "ensemble", "readout", "attn_hidden", "attn_out", "ffn_hidden", "ffn_layers", "dropout",
+    "activation", "disagreement",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +82,20 @@ class FinetuneOptions:
                 f"--unfreeze_after is {self.unfreeze_after}, and must be 1 or more and below --epochs {self.epochs}.",
                 "Leave it out to train the encoder from the start, or give --freeze encoder to never train it.",
             )
-        if self.probe and (self.freeze != "none" or self.unfreeze_after):
-            raise MesomerError("--probe never trains the encoder.", "Leave out --freeze and --unfreeze_after.")
+        if self.probe:
+            self._check_probe()
+
+    def _check_probe(self) -> None:
+        changed = [
+            f"--{option.name}"
+            for option in fields(self)
+            if option.name in NETWORK_OPTIONS and getattr(self, option.name) != option.default
+        ]
+        if changed:
+            raise MesomerError(
+                f"--probe fits a linear model on the frozen encoder's vectors and has no use for {', '.join(changed)}.",
+                f"Leave {'it' if len(changed) == 1 else 'them'} out, or leave out --probe to train networks.",
+            )
 
     def frozen(self, epoch: int) -> bool:
         """Whether the encoder is frozen in this epoch (from 0)."""

@@ -74,7 +74,7 @@ def report_data(result: FinetuneResult, about: Mapping[str, Any]) -> dict[str, A
         for name, entry in result.table[target.name].items():
             metrics.append({
                 "target": target.name, "metric": name, "mean": entry["mean"],
-                "sd": entry["sd"] if len(splits) > 1 else None, "n": len(splits),
+                "sd": None if math.isnan(entry["sd"]) else entry["sd"], "n": len(splits),
                 "trivial": trivial[target.name].get(name),
             })  # fmt: skip
     return {
@@ -185,8 +185,8 @@ def method_text(result: FinetuneResult, about: Mapping[str, Any]) -> str:
     return (
         f"Model: {about['model_facts']}. Data: {about['molecules']}. Split: {split_sentence(result.splits)}; seed "
         f"{options.seed}. {network}{extra} Regression targets were standardised on each training part. Figures are "
-        "means and population standard deviations over splits, on molecules used neither for training nor for "
-        "selection. Intervals (90 %) are split-conformal, from the absolute out-of-fold residuals. Mesomer "
+        "means and sample standard deviations (divisor n - 1) over splits, on molecules used neither for training nor "
+        "for selection. Intervals (90 %) are split-conformal, from the absolute out-of-fold residuals. Mesomer "
         f"{about['version']}."
     )
 
@@ -200,7 +200,8 @@ def figures_text(result: FinetuneResult) -> str:
         others = [name for name in ("mae", "r2", "average_precision", "macro_f1") if name in table]
         parts = []
         for name in [PRIMARY[target.type], *others]:
-            spread = f" ± {table[name]['sd']:.3g}" if len(result.splits) > 1 else ""
+            deviation = table[name]["sd"]  # NaN where fewer than two splits have the figure
+            spread = "" if math.isnan(deviation) else f" ± {deviation:.3g}"
             parts.append(f"{name} {table[name]['mean']:.4g}{spread}")
         lines.append(f"{target.name}: {', '.join(parts)}")
     if len(targets) > 20:

@@ -86,7 +86,7 @@ def judged(rows: Sequence[Mapping[str, Any]], target: str, part: str = "test") -
 
 
 def summary(data: PropertyData, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """For each target and metric: mean and standard deviation over splits, and the values."""
+    """For each target and metric: mean and sample standard deviation over splits, and the values."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for target in data.targets:
         own = judged(rows, target.name)
