@@ -1,10 +1,11 @@
 """One-hot columns rebuilt from the integer codes: which field fills which columns, for the published and for our own
 feature sets.
 
-A `Column group` is one field of the schema with a table from its 8-bit code to a slot. A group of size 1 is a flag:
+A `Group` is one field of the schema with a table from its 8-bit code to a slot. A group of size 1 is a flag:
 its column is set where the code is 1. Published groups put unknown values into the last listed slot (batmannet.md
-1.2); ours clamp charges and degrees instead, keep an "other" slot, leave isotopes out, use the labels that do not depend on the spelling,
-and see hydrogens, without which the published features cannot tell a pyrrole's nitrogen from a pyridine's.
+1.2); ours clamp charges and degrees instead, keep an "other" slot, use the labels that do not depend on the spelling,
+and see hydrogens, without which the published features cannot tell a pyrrole's nitrogen from a pyridine's. Isotopes
+are in neither.
 """
 
 from __future__ import annotations
