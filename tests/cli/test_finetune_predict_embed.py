@@ -239,6 +239,20 @@ def test_errors_are_one_sentence_and_leave_nothing(mesomer, encoder, table, run_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there.csv"]
 
 
+@pytest.mark.parametrize("limit", ["0", "-3"])
+def test_a_limit_of_no_atoms_is_refused_by_every_command(mesomer, encoder, table, run_folder, tmp_path, limit):
+    for words in (
+        ("check", table),
+        ("prepare", table, "--output", "out"),
+        ("finetune", table, "--targets", "n", "--model", encoder, "--output", "out", *QUICK),
+        ("predict", table, "--model", run_folder, "--output", "out.csv"),
+        ("embed", table, "--model", encoder, "--output", "out.npy"),
+    ):
+        got = mesomer(*words, f"--max_atoms={limit}")
+        assert user_error(got, f"--max_atoms is {limit}, and must be 1 or more."), words
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_damaged_model_folders(mesomer, encoder, table, tmp_path):
     import shutil
 

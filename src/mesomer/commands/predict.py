@@ -51,7 +51,7 @@ def predict(
     check_writable(output, overwrite)
     use_threads(threads)
     predictor = TablePredictor(model, accelerator, atoms_per_batch, suffix)
-    table = open_table(input, smiles_column, max_atoms or predictor.predictor.max_atoms)
+    table = open_table(input, smiles_column, predictor.predictor.max_atoms if max_atoms is None else max_atoms)
     found = predict_table(table, predictor, output, on_error, workers, overwrite)
     members = len(predictor.predictor.members)
     targets = ", ".join(target.name for target in predictor.predictor.targets[:10])

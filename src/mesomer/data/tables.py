@@ -190,6 +190,8 @@ def open_table(source: Any, smiles_column: str | None = None, max_atoms: int = 5
         max_atoms: Molecules with more atoms are rejected.
         chunk_rows: Rows in memory at a time.
     """
+    if max_atoms < 1:
+        raise MesomerError(f"--max_atoms is {max_atoms}, and must be 1 or more.")
     return Table(_readers(source), smiles_column, max_atoms, chunk_rows)
 
 
