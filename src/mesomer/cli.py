@@ -30,6 +30,7 @@ COMMANDS = {
     "models": "mesomer.commands.models:models",
     "info": "mesomer.commands.info:info",
 }
+RESUMABLE = ("prepare", "pretrain", "finetune")
 DONE, FAULT, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -161,7 +162,7 @@ def _complain(message: str, hint: str, as_json: bool) -> None:
         _print(_json_text({"error": message, "hint": hint}))
 
 
-def _explain(error: BaseException) -> tuple[int, str, str]:
+def _explain(error: BaseException, command: str = "") -> tuple[int, str, str]:
     """Exit code, sentence and hint for whatever ended a command."""
     from mesomer.run import Interrupted
 
@@ -170,7 +171,8 @@ def _explain(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, Interrupted):
         return INTERRUPTED, str(error) or "Interrupted; the state is saved.", "The same command goes on from there."
     if isinstance(error, (KeyboardInterrupt, Terminated)):
-        return INTERRUPTED, "Interrupted.", ""
+        kept = "What was saved before is kept; the same command goes on from there."
+        return INTERRUPTED, "Interrupted.", kept if command in RESUMABLE else ""
     if isinstance(error, MemoryError):
         return USER_ERROR, "There is not enough memory.", "Give less at a time (fewer workers, smaller batches)."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
@@ -190,6 +192,6 @@ def main(words: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        code, message, hint = _explain(error)
+        code, message, hint = _explain(error, next(iter(words), ""))
         _complain(message, hint, "--json" in words)
         return code

@@ -69,6 +69,8 @@ def fail(how: str, *, output: str = "out.csv") -> dict[str, Any]:
         raise Interrupted("Stopped by SIGTERM; the state is saved.")
     if how == "control-c":
         raise KeyboardInterrupt
+    if how == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
     if how == "memory":
         raise MemoryError
     if how == "fault":

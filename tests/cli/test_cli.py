@@ -118,6 +118,17 @@ def test_full_disk_and_impossible_output(started, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("name", ["prepare", "pretrain", "finetune"])
+def test_a_stop_before_the_work_proper_says_that_the_same_command_goes_on(mesomer, monkeypatch, name):
+    monkeypatch.setitem(cli.COMMANDS, name, cli.COMMANDS["fail"])
+    for how in ("control-c", "terminated"):
+        got = mesomer(name, how)
+        assert got.code == 130 and got.out == ""
+        assert got.err == (
+            "mesomer: Interrupted.\nWhat was saved before is kept; the same command goes on from there.\n"
+        )
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_command_tidies_up(started, tmp_path, number):
     with started("fail", "wait") as process:
