@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import shutil
 
 import pytest
@@ -98,6 +99,13 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, monkeypatch):
     with pytest.raises(MesomerError, match="refused"):
         import_weights("evil.pt", from_="batmannet", output="model")
     assert not (tmp_path / "pwned").exists()
+
+
+def test_code_in_a_plain_pickle_is_one_sentence_without_warnings(tmp_path, recwarn):
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Payload(), protocol=2))
+    with pytest.raises(MesomerError, match="refused"):
+        read_checkpoint(tmp_path / "evil.pt")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x80\x02}q\x00", b"\x80\x02q\x01", os.urandom(300)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,8 @@ def read_checkpoint(path: str | Path) -> ForeignCheckpoint:
     if not path.is_file():
         raise MesomerError(f"There is no checkpoint file {path}.")
     try:
-        with torch.serialization.safe_globals(_numpy_globals()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_globals()):
+            warnings.simplefilter("ignore")  # torch's advice on plain pickles; the error below says it in a sentence
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"(?i)unsupported (?:global:? |class |operand )?(?:GLOBAL )?([\w.]*\.[\w.]+)", str(error))
