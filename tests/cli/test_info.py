@@ -64,6 +64,27 @@ def test_a_corpus_folder(mesomer, tmp_path):
     assert got.out.startswith("corpus is a prepared corpus.\n") and "\nmolecules: 12,345\n" in got.out
 
 
+def test_the_shards_of_a_corpus_are_lines_for_people(mesomer, tmp_path):
+    from mesomer.data.prepare import prepare_corpus
+
+    (tmp_path / "t.smi").write_text("".join(f"{'C' * n}O\n" for n in range(1, 60)))
+    corpus = prepare_corpus(tmp_path / "t.smi", tmp_path / "corpus", workers=1, quiet=True).corpus
+    got = mesomer("info", "corpus")
+    assert got.code == 0 and "{" not in got.out and "}" not in got.out
+    shards = corpus.card["shards"]
+    assert f"\nshards: {len(shards)}\n" in got.out
+    for shard in shards:
+        (line,) = [line for line in got.out.splitlines() if line.startswith(f"  {shard['file']}: ")]
+        assert f"molecules {shard['molecules']:,}" in line and f"sha256 {shard['sha256']}" in line
+    many = [{"file": f"train-{n:05d}.arrow", "molecules": 1} for n in range(25)]
+    (tmp_path / "corpus" / "corpus.json").write_text(json.dumps({"schema_version": 1, "shards": many}))
+    got = mesomer("info", "corpus")
+    assert (
+        "  … and 5 more (--json has all)" in got.out
+        and len(json.loads(mesomer("info", "corpus", "--json").out)["shards"]) == 25
+    )
+
+
 def test_a_foreign_checkpoint(mesomer, tmp_path):
     torch.save({"state_dict": {"grover.encoders.w": torch.zeros(3, 4)}, "args": None}, tmp_path / "a.pt")
     got = mesomer("info", "a.pt")

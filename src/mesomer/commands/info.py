@@ -10,6 +10,7 @@ from mesomer.errors import MesomerError
 if TYPE_CHECKING:
     from pathlib import Path
 
+_SHOWN = 20
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
 _TABLES = (".csv", ".tsv", ".txt", ".smi", ".smiles", ".sdf", ".parquet", ".gz", ".zst")
 
@@ -138,14 +139,22 @@ def _run_facts(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _corpus_facts(folder: Path) -> dict[str, Any]:
+    """What the card of a corpus says, after its files were compared with it."""
     import json
+
+    from mesomer.data.corpus import Corpus
 
     try:
         card = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise MesomerError(f"{folder}/corpus.json cannot be read: {error}.", "Prepare the corpus again.") from error
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return {"what": "a prepared corpus", "path": str(folder), "bytes": size} | dict(card)
+    checked = {}
+    if "shards" in card:
+        corpus = Corpus(folder, card, list(card["additions"]))
+        corpus.verify()
+        checked = {"checked": f"all {len(corpus.files()):,} files have the SHA-256 of the card"}
+    return {"what": "a prepared corpus", "path": str(folder), "bytes": size} | checked | dict(card)
 
 
 def _checkpoint_facts(file: Path) -> dict[str, Any]:
@@ -171,6 +180,19 @@ def _short(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
+def _table(items: list[Mapping[str, Any]], indent: str) -> list[str]:
+    """A line for each of the first items: `train-00000.arrow: molecules 1,234, atoms 30,000`."""
+    lines = []
+    for item in items[:_SHOWN]:
+        told = {key: value for key, value in item.items() if value not in (None, "", {}, [])}
+        first = str(told.pop("file", "")) or "-"
+        words = [f"{key} {value:,}" if type(value) is int else f"{key} {value}" for key, value in told.items()]
+        lines.append(f"{indent}{first}: {', '.join(words)}")
+    if len(items) > _SHOWN:
+        lines.append(f"{indent}… and {len(items) - _SHOWN:,} more (--json has all)")
+    return lines
+
+
 def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
     lines = []
     for key, value in facts.items():
@@ -179,6 +201,8 @@ def _lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
             continue
         if isinstance(value, Mapping):
             lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
+            lines += [f"{indent}{name}: {len(value):,}", *_table(value, indent + "  ")]
         elif isinstance(value, list):
             lines.append(f"{indent}{name}: {', '.join(str(item) for item in value)}")
         elif isinstance(value, int) and not isinstance(value, bool) and "seed" not in key and "version" not in key:
