@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesomer.data.labels import Labelled, few_labels_warning, read_labels, require_enough
+from mesomer.data.repeats import SplitColumn
 from mesomer.data.tables import open_table
 from mesomer.data.tasks import read_target
 from mesomer.errors import MesomerError
@@ -172,6 +173,77 @@ def test_one_molecule_is_one_row_classes():
     assert table.y.tolist() == [[1], [0]]
     assert table.conflicts == {"y": 2}
     assert any("majority" in text for text in table.warnings)
+
+
+def by_column(rows: list[tuple], further: tuple[str, ...], **options) -> Labelled:
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=["smiles", "y", *further])
+    return read_labels(open_table(frame), ["y"], **options)
+
+
+def test_no_label_crosses_the_parts_of_a_column():
+    rows = [
+        ("CCO", 1.0, "train"), ("OCC", 9.0, "Test"), ("C(O)C", 11.0, "test"), ("CCN", 2.0, "training"),
+        ("NCC", 4.0, "train"), ("CCC", 3.0, "train"), ("CCC", 5.0, "val"), ("CCCl", None, "test"),
+        ("CCCl", 7.0, "train"),
+    ]  # fmt: skip
+    table = by_column(rows, ("part",), split_column=SplitColumn("part"))
+    found = dict(zip(table.smiles, zip(table.y[:, 0], table.columns["part"], strict=True), strict=True))
+    assert found == {"OCC": (10.0, "Test"), "CCN": (3.0, "training"), "CCC": (5.0, "val"), "CCCl": (7.0, "train")}
+    assert (table.merged, table.left_out) == (2, 2)
+    said = [text for text in table.warnings if "several parts" in text]
+    assert len(said) == 1 and "2 molecules have" in said[0] and "2 other rows are left out" in said[0]
+
+
+def test_later_labels_do_not_reach_an_earlier_time():
+    rows = [("CCO", 9.0, "2005"), ("OCC", 1.0, "1999"), ("C(O)C", 3.0, "1999.0"), ("CCN", 2.5, "2003")]
+    table = by_column(rows, ("year",), split_column=SplitColumn("year", "time"))
+    assert (table.smiles, table.y.tolist(), table.columns["year"]) == (["OCC", "CCN"], [[2.0], [2.5]], ["1999", "2003"])
+    assert (table.merged, table.left_out) == (1, 1)
+    assert any("1 molecule has rows of different times" in text and "1 other row is" in text for text in table.warnings)
+
+
+def test_cells_that_the_rule_cannot_read_are_named_by_row_unless_tolerated():
+    rows = [("CCO", 1.5, "train"), ("xx", 1.5, "odd"), ("OCC", 2.5, "maybe"), ("CCN", 2.5, "test")]
+    with pytest.raises(MesomerError, match="1 of 3 differ: 'maybe' in row 3"):
+        by_column(rows, ("part",), split_column=SplitColumn("part"))
+    table = by_column(rows, ("part",), split_column=SplitColumn("part", strict=False))
+    assert table.left_out == 0 and any("'maybe' in row 3" in text for text in table.warnings)
+
+
+def test_conditions_tell_examples_of_one_molecule_apart():
+    rows = [("CCO", 1.0, "7"), ("OCC", 3.0, "7.0"), ("CCO", 9.5, "2"), ("CCO", 4.0, ""), ("OCC", 6.0, "nan")]
+    table = by_column(rows, ("pH",), conditions=["pH"])
+    assert table.canonical == ["CCO"] * 3
+    assert table.y.tolist() == [[2.0], [9.5], [5.0]]
+    assert table.columns["pH"] == ["7", "2", ""]
+    assert table.all_rows == [[1, 2], [3], [4, 5]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["CCO", "OCC", "CCN", "CCC", "C1CC1"]),
+            st.floats(-5, 5).map(lambda number: number + 0.25),
+            st.sampled_from(["train", "valid", "test"]),
+            st.sampled_from(["2", "7"]),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_a_molecule_lies_in_one_part_and_takes_labels_from_it_only(rows: list[tuple]):
+    column = SplitColumn("part")
+    table = by_column(rows, ("part", "pH"), task="regression", conditions=["pH"], split_column=column)
+    parts: dict[str, set[str]] = {}
+    for name, part, group in zip(table.canonical, table.columns["part"], table.all_rows, strict=True):
+        parts.setdefault(name, set()).add(part)
+        assert {rows[row - 1][2] for row in group} == {part}
+        assert len({rows[row - 1][3] for row in group}) == 1
+    assert all(len(found) == 1 for found in parts.values())
+    assert sum(map(len, table.all_rows)) + table.left_out == len(rows)
 
 
 def test_stereoisomers_are_different_molecules():

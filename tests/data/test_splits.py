@@ -585,3 +585,24 @@ PINNED = {
     "cluster": [[[9], [1, 10, 18, 19]]],
     "column": [[[14, 17], [18, 19, 20, 21, 22, 23]]],
 }
+
+
+@pytest.mark.parametrize("name", [name for name, rule in RULES.items() if rule.needs != "column"])
+def test_rows_of_one_molecule_stay_together_on_demand(name: str):
+    rows = [text for text in SMILES for _ in range(3)]
+    order = random.Random(4).sample(range(len(rows)), len(rows))
+    smiles = [rows[at] for at in order]
+    labels = np.arange(len(smiles)) % 2
+    for drawn in splits_for(name, smiles, repeats=2, folds=3 if find_rule(name).folded else None, labels=labels,
+                            together=True):  # fmt: skip
+        found = [{smiles[at] for at in part} for part in drawn.parts.values()]
+        assert sum(map(len, found)) == len(set(SMILES))
+        assert sum(map(len, drawn.parts.values())) == len(smiles)
+        assert "also in train" not in drawn.note
+        assert ("stay together" in drawn.note) != find_rule(name).guards
+
+
+def test_without_repeats_together_changes_nothing():
+    for name in ("random", "balanced"):
+        one, other = split(name, SMILES, seed=3), splits_for(name, SMILES, seed=3, together=True)[0]
+        assert all(np.array_equal(one.parts[part], other.parts[part]) for part in PARTS) and one.note == other.note

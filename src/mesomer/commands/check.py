@@ -47,6 +47,7 @@ def check(
     """
     from mesomer.data.labels import read_labels
     from mesomer.data.rejects import Rejects
+    from mesomer.data.repeats import SplitColumn
     from mesomer.data.review import Columns, Structures
     from mesomer.data.tables import Chunk, open_table
     from mesomer.files import check_writable
@@ -76,7 +77,8 @@ def check(
             progress.advance(len(chunk))
 
         if named:
-            labelled = read_labels(table, named, task, rejects=rejects, watch=watch)
+            deciding = SplitColumn(kept[0], strict=False) if kept else None
+            labelled = read_labels(table, named, task, rejects=rejects, watch=watch, split_column=deciding)
         else:
             for chunk in table.chunks(parse=True):
                 rejects.add_chunk(chunk)

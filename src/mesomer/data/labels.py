@@ -1,9 +1,10 @@
-"""A table with target columns to labelled molecules: one row per molecule, NaN where a label is missing.
+"""A table with target columns to labelled molecules: one row per example, NaN where a label is missing.
 
 Rows that are no molecule or have a bad label in any target are rejected with the reason; rows without any label are
-counted and left out. Rows of the same molecule (equal canonical SMILES) are merged, so that no split can put one copy
-into training and another into test: regression takes the mean of their labels, classes the majority, and a tie leaves
-the molecule without that label. The small functions at the end say when there are too few labels to go on.
+counted and left out. Rows of the same molecule (equal canonical SMILES) under the same conditions are one example and
+are merged: regression takes the mean of their labels, classes the majority, and a tie leaves the example without that
+label. Rows are never merged across a column that decides the split (`repeats`). The small functions at the end say when
+there are too few labels to go on.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mesomer.data.rejects import Rejects
+from mesomer.data.repeats import SplitColumn, example_groups, outside_own_part
 from mesomer.data.tables import Chunk, Table
 from mesomer.data.tasks import BAD_LABEL, TaskInfo, balance_warning, read_target
 from mesomer.errors import MesomerError
@@ -33,30 +35,32 @@ RULES = {
 
 @dataclass
 class Labelled:
-    """Molecules with labels, in the order of their first rows."""
+    """Examples with labels, in the order of their first rows; one per molecule, or per molecule and conditions."""
 
     smiles: list[str]
-    """As in the first row of each molecule."""
+    """As in the first row of each example."""
     canonical: list[str]
     mols: list[Mol]
     rows: list[int]
-    """First row (from 1) of each molecule."""
+    """First row (from 1) of each example."""
     all_rows: list[list[int]]
-    """Every row of each molecule."""
+    """Every row of each example."""
     y: np.ndarray
     """float64 [M, T], NaN where missing; class codes for classes."""
     tasks: list[TaskInfo]
     columns: dict[str, list[Any]]
-    """Cells of the further columns asked for, from the first row of each molecule."""
+    """Cells of the further columns asked for, from the first row of each example."""
     rejects: Rejects
     table_rows: int
     """Rows of the table."""
     unlabelled: int
     """Readable rows left out because they have no label."""
     merged: int
-    """Rows that went into another row of the same molecule."""
+    """Rows that went into another row of the same example."""
     conflicts: dict[str, int]
-    """Molecules whose rows have different labels, for each target."""
+    """Examples whose rows have different labels, for each target."""
+    left_out: int = 0
+    """Usable rows left out because their molecule is used in another part, or at an earlier time."""
     warnings: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -83,6 +87,8 @@ def read_labels(
     keep: Sequence[str] = (),
     rejects: Rejects | None = None,
     watch: Callable[[Chunk], None] | None = None,
+    conditions: Sequence[str] = (),
+    split_column: SplitColumn | None = None,
 ) -> Labelled:
     """Reads the labelled molecules of a table.
 
@@ -93,10 +99,14 @@ def read_labels(
         keep: Further columns wanted, such as one that holds the split.
         rejects: Where bad rows go; kept in memory if not given.
         watch: Called with every parsed chunk, for those who want to see more of it in the same pass.
+        conditions: Columns whose values tell examples of one molecule apart, such as the pH; kept like `keep`.
+        split_column: The column that will decide the split; no label crosses it. Kept like `keep`.
     """
     if not targets:
         raise MesomerError("No target column is named.", f"Its columns are {', '.join(table.columns)}: give --targets.")
-    targets, keep = table.named_columns(targets), table.named_columns(keep)
+    targets, conditions = table.named_columns(targets), table.named_columns(conditions)
+    deciding = table.named_columns([split_column.name] if split_column else [], "--split_column names another.")
+    keep = list(dict.fromkeys([*table.named_columns(keep), *conditions, *deciding]))
     repeated = [name for name, count in Counter(targets).items() if count > 1]
     if repeated:
         raise MesomerError(f"The target {repeated[0]!r} is named twice.", "Name each target once.")
@@ -115,7 +125,11 @@ def read_labels(
     usable = ~np.isnan(y).all(axis=1)
     usable[bad] = False
     unlabelled = len(rows.rows) - len(bad) - int(usable.sum())
-    groups = _groups(rows.canonical, usable)
+    left_out, said = np.zeros(len(usable), dtype=bool), None
+    if split_column is not None and usable.any():
+        cells = rows.cells[deciding[0]]
+        left_out, said = outside_own_part(rows.canonical, usable, cells, rows.rows, split_column)
+    groups = example_groups(rows.canonical, usable & ~left_out, [rows.cells[name] for name in conditions])
     merged_y, conflicts = _merge(y, groups, [column.info for column in targets_read])
     kept = [at for at in range(len(groups)) if not np.isnan(merged_y[at]).all()]
     groups, merged_y = [groups[at] for at in kept], merged_y[kept]
@@ -126,6 +140,7 @@ def read_labels(
         )
     warnings = [column.info.warning for column in targets_read if column.info.warning]
     warnings += [text for column in targets_read if (text := balance_warning(column))]
+    warnings += [said] if said else []
     warnings += _duplicate_warnings(conflicts, [column.info for column in targets_read])
     if bad:
         examples = "; ".join(f"row {rows.rows[at]}" for at in bad[:3])
@@ -144,6 +159,7 @@ def read_labels(
         unlabelled=unlabelled,
         merged=sum(len(group) - 1 for group in groups),
         conflicts=conflicts,
+        left_out=int(left_out.sum()),
         warnings=warnings,
     )
 
@@ -172,14 +188,6 @@ def _collect(
             for name in wanted:
                 rows.cells[name].append(chunk.cells[name][at])
     return rows, count
-
-
-def _groups(canonical: Sequence[str], usable: np.ndarray) -> list[list[int]]:
-    """Positions of the usable rows of each molecule, in order of the first."""
-    groups: dict[str, list[int]] = {}
-    for at in np.flatnonzero(usable).tolist():
-        groups.setdefault(canonical[at], []).append(at)
-    return list(groups.values())
 
 
 def _merge(y: np.ndarray, groups: list[list[int]], tasks: Sequence[TaskInfo]) -> tuple[np.ndarray, dict[str, int]]:

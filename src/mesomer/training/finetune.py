@@ -20,6 +20,7 @@ import numpy as np
 
 from mesomer import __version__
 from mesomer.data.labels import Labelled, few_labels_warning, read_labels, require_enough
+from mesomer.data.repeats import SplitColumn
 from mesomer.data.splits import Split, find_rule, splits_for, write_splits
 from mesomer.data.tables import Table, find_files, open_table
 from mesomer.encoders.base import Encoder
@@ -244,7 +245,8 @@ def _read(
     parts = table.named_columns([split_column] if by_column else [], "--split_column names another.")
     extra = table.named_columns(descriptor_columns(options.descriptors))
     names = table.named_columns(targets)
-    labelled = read_labels(table, names, task, keep=list(dict.fromkeys([*parts, *extra])))
+    deciding = SplitColumn(parts[0], "time" if rule.name == "time" else "column") if by_column else None
+    labelled = read_labels(table, names, task, conditions=extra, split_column=deciding)
     require_enough(labelled)
     splits = splits_for(
         split,
@@ -256,6 +258,8 @@ def _read(
         labels=labelled.y if rule.needs == "labels" else None,
         canonical=canonical_scaffolds,
         column_name=split_column,
+        rows=labelled.rows,
+        together=True,
     )
     prepared = property_data(labelled, options.descriptors)
     check_range(prepared)
@@ -274,8 +278,12 @@ def molecules_sentence(labelled: Labelled) -> str:
         parts.append(f"{labelled.unlabelled:,} without a label")
     if labelled.merged:
         parts.append(f"{labelled.merged:,} repeated rows merged")
+    if labelled.left_out:
+        parts.append(f"{labelled.left_out:,} left out, see the warnings")
     more = f" ({'; '.join(parts)})" if parts else ""
-    return f"{len(labelled):,} labelled molecules from {labelled.table_rows:,} rows{more}"
+    different = len(set(labelled.canonical))
+    examples = "" if different == len(labelled) else f"{len(labelled):,} examples (descriptor columns differ) of "
+    return f"{examples}{different:,} labelled molecules from {labelled.table_rows:,} rows{more}"
 
 
 def _about(

@@ -28,22 +28,9 @@ _SHOWN = 3
 
 def column(request: Request) -> list[Draft]:
     """The parts as the column gives them."""
-    values = _values(request)
     parts: dict[str, list[int]] = {"train": [], "valid": [], "test": []}
-    unknown = []
-    for at, value in enumerate(values):
-        part = _WORDS.get(str(value).strip().lower())
-        if part is None:
-            unknown.append((at, value))
-        else:
-            parts[part].append(at)
-    if unknown:
-        shown = ", ".join(f"{_cell(value)} in {request.where(at)}" for at, value in unknown[:_SHOWN])
-        raise MesomerError(
-            f"Column {request.column_name!r} must say train, valid or test for every molecule; "
-            f"{len(unknown)} of {len(values)} differ: {shown}.",
-            "Mend the column or name another one with --split_column.",
-        )
+    for at, part in enumerate(read_parts(_values(request), request.column_name, request.where)):
+        parts[part].append(at)
     for part in ("train", "test"):
         if not parts[part]:
             raise MesomerError(
@@ -81,6 +68,20 @@ def time(request: Request) -> list[Draft]:
     note = f"train up to {newest}, test from {from_test}"
     train, valid, test = order[: ends[first]], order[ends[first] : ends[second]], order[ends[second] :]
     return [Draft(train, valid, test, ("one split", note))]
+
+
+def read_parts(values: Sequence[Any], name: str, where: Callable[[int], str]) -> list[str]:
+    """`train`, `valid` or `test` for every cell; other words are an error that shows the first of them."""
+    parts = [_WORDS.get(str(value).strip().lower()) for value in values]
+    unknown = [(at, value) for at, value in enumerate(values) if parts[at] is None]
+    if unknown:
+        shown = ", ".join(f"{_cell(value)} in {where(at)}" for at, value in unknown[:_SHOWN])
+        raise MesomerError(
+            f"Column {name!r} must say train, valid or test for every molecule; "
+            f"{len(unknown)} of {len(values)} differ: {shown}.",
+            "Mend the column or name another one with --split_column.",
+        )
+    return [part for part in parts if part is not None]
 
 
 def read_times(values: Sequence[Any], name: str, where: Callable[[int], str]) -> list[float]:

@@ -8,13 +8,13 @@ note says "one split". An empty part is refused, with the way out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mesomer.data.splits import cluster, folds, given, published
-from mesomer.data.splits.base import FRACTIONS, Draft, Molecules, Request, Split
+from mesomer.data.splits.base import FRACTIONS, PARTS, Draft, Groups, Molecules, Request, Split, group_rows
 from mesomer.errors import MesomerError, unknown_name
 
 if TYPE_CHECKING:
@@ -113,16 +113,24 @@ def splits_for(
     canonical: bool = False,
     column_name: str = "split",
     rows: Sequence[int] | None = None,
+    together: bool = False,
 ) -> list[Split]:
     """Draws all repeats, and all folds of each, in this order.
 
     `molecules`: SMILES or RDKit molecules, all of them readable. Repeat r uses seed + r. `column`: the values that
     `time` and `column` read. `labels`: what `stratified_cv` spreads evenly, [n] or [n, tasks], NaN where missing.
     `canonical`: chiral scaffolds from canonical SMILES, as the published splits of BBBP, ClinTox and ToxCast have them.
-    `rows`: the row numbers that messages shall name.
+    `rows`: the row numbers that messages shall name. `together`: rules that know nothing of repeated molecules draw
+    over the different molecules (canonical SMILES), and all rows of a molecule follow it.
     """
     rule = find_rule(name)
     table = molecules if isinstance(molecules, Molecules) else Molecules(molecules)
+    if together and not rule.guards and not rule.needs:
+        groups = group_rows(table.identities)
+        if len(groups) < len(table):
+            once = Molecules([table.mols[group[0]] for group in groups])
+            drawn = splits_for(name, once, repeats, seed, folds, fractions=fractions, canonical=canonical)
+            return [_all_rows(split, groups, len(table)) for split in drawn]
     shared: dict[str, Any] = {}
     wanted = _check(rule, name, table, repeats, seed, folds, fractions, column, labels)
     splits: list[Split] = []
@@ -139,6 +147,15 @@ def splits_for(
             training_seed = seed + repeat * len(drafts) + at
             splits.append(Split(name, rule.name, train, valid, test, note, repeat, at, training_seed))
     return splits
+
+
+def _all_rows(split: Split, groups: Groups, count: int) -> Split:
+    """A split of molecules as one of their rows."""
+    train, valid, test = (
+        np.sort(np.array([row for at in split.parts[part] for row in groups[at]], dtype=np.int64)) for part in PARTS
+    )
+    note = f"drawn over {len(groups):,} different molecules, whose {count:,} rows stay together"
+    return replace(split, train=train, valid=valid, test=test, note="; ".join(filter(None, (split.note, note))))
 
 
 def _check(
