@@ -69,6 +69,33 @@ def test_the_report_ends_with_the_next_command(tmp_path: Path):
     assert check(table(tmp_path, "CCO a", "CCN b", name="t.smi"))["next"].startswith("mesomer embed")
 
 
+def test_all_possible_targets_are_advised(tmp_path: Path):
+    rows = [f"{'C' * at}O,{at}.5,{at % 2},{at}.25" for at in range(1, 13)]
+    path = table(tmp_path, 'smiles,log S,active,"a,b"', *rows)
+    found = check(path)
+    assert found["next"] == f"mesomer check {path} --targets 'log S,active'"
+    assert found["text"].splitlines()[-1].startswith("These are 2 of 3 columns")
+    path = table(tmp_path, "smiles,log S,active", *(row.rsplit(",", 1)[0] for row in rows))
+    assert check(path)["text"].splitlines()[-1].startswith("These are all 2 columns")
+    assert check(path, targets=["active"])["next_note"] is None
+
+
+def test_of_many_possible_targets_the_first_are_advised_with_their_number(tmp_path: Path):
+    names = [f"t{at}" for at in range(50)]
+    rows = [",".join(["C" * at, *(f"{at + number / 8}" for number in range(50))]) for at in range(1, 13)]
+    found = check(table(tmp_path, ",".join(["smiles", *names]), *rows))
+    assert found["next"].endswith(f"--targets {','.join(names[:20])}")
+    assert found["next_note"] == "These are 20 of 50 columns that may be targets; name those that are."
+
+
+def test_a_molecule_in_several_parts_is_counted_as_finetune_does(tmp_path: Path):
+    rows = [*chains(40), "OCC,9.5,test", "OCC,9.25,train"]
+    found = check(table(tmp_path, "smiles,y,split", *rows), targets=["y"], split_column="split")
+    assert any("in several parts of 'split'" in text for text in found["warnings"])
+    odd = check(table(tmp_path, "smiles,y,split", *rows, "CCN,1.5,odd"), targets=["y"], split_column="split")
+    assert any("'odd' in row 43" in text for text in odd["warnings"])
+
+
 def test_few_labels_are_said(tmp_path: Path):
     found = check(table(tmp_path, "smiles,y", "CCO,1.5", "CCN,2"), targets=["y"])
     assert any("at least 10" in text for text in found["warnings"])

@@ -90,6 +90,7 @@ def check(
     facts["next"] = _next(
         facts, {"data": data, "smiles_column": smiles_column, "task": task, "split_column": split_column}
     )
+    facts["next_note"] = _next_note(facts)
     text = _text(facts, rejects_path)
     if output is not None:
         _write(output, facts)
@@ -184,7 +185,7 @@ def _next(facts: dict[str, Any], options: dict[str, str | None]) -> str:
         split = "column" if "split_column" in given else "scaffold"
         command, rest = "finetune", {"targets": targets, **given, "split": split, "output": "runs/first"}
     elif "targets" not in facts and facts["possible_targets"] and facts["rows"] < 10 * _CORPUS_ROWS:
-        command, rest = "check", {"targets": facts["possible_targets"][0], **given}
+        command, rest = "check", {"targets": ",".join(_advised(facts)), **given}
     elif facts["rows"] >= _CORPUS_ROWS:
         command, rest = "prepare", {"output": "corpora/first"}
     else:
@@ -193,6 +194,24 @@ def _next(facts: dict[str, Any], options: dict[str, str | None]) -> str:
         rest["smiles_column"] = given["smiles_column"]
     words = ["mesomer", command, data, *(word for name, value in rest.items() for word in (f"--{name}", str(value)))]
     return shlex.join(words)
+
+
+def _advised(facts: dict[str, Any]) -> list[str]:
+    """The possible targets that the advised command names: the first few that --targets can hold."""
+    possible: list[str] = facts["possible_targets"]
+    # A comma separates names in --targets, so a name with one in it can only be given alone.
+    return [name for name in possible if "," not in name][:_SHOWN] or possible[:1]
+
+
+def _next_note(facts: dict[str, Any]) -> str | None:
+    """What the advised command leaves out or takes for granted."""
+    possible = facts["possible_targets"]
+    if " --targets " not in facts["next"] or "targets" in facts or len(possible) < 2:
+        return None
+    named = len(_advised(facts))
+    if named < len(possible):
+        return f"These are {named} of {len(possible):,} columns that may be targets; name those that are."
+    return f"These are all {named} columns that may be targets; leave out those that are none."
 
 
 def _text(facts: dict[str, Any], rejects_path: str | None) -> str:
@@ -225,7 +244,7 @@ def _text(facts: dict[str, Any], rejects_path: str | None) -> str:
         lines += ["", f"Split column {facts['split']['column']!r}: {parts}"]
     if facts["warnings"]:
         lines += ["", "Warnings:", *(f"  {warning}" for warning in facts["warnings"])]
-    lines += ["", f"Next: {facts['next']}"]
+    lines += ["", *filter(None, (f"Next: {facts['next']}", facts["next_note"]))]
     return "\n".join(lines)
 
 

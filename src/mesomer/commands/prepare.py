@@ -80,6 +80,8 @@ def _text(done: Prepared) -> str:
     lines = []
     if done.state == "finished":
         lines.append(f"The corpus {folder} was finished already." if not done.added else f"To the corpus {folder}:")
+    if done.state == "repaired":
+        lines.append(f"The corpus {folder} is whole again.")
     size = gigabytes(sum(shard["bytes"] for shard in card["shards"]))
     lines.append(
         f"{card['molecules']:,} molecules ({card['train']:,} to train on, {card['held_out']:,} held out), "
@@ -89,9 +91,19 @@ def _text(done: Prepared) -> str:
     if card["rejected"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in card["rejects"].items())
         lines.append(f"  {reasons}; listed in {folder / 'rejects.csv'}")
-    if not card["held_out"]:
-        lines.append("No molecule is held out: by chance none of so few fell among the 5 %.")
     if done.added:
         lines.append(f"Added: {', '.join(done.added)}.")
-    lines.append(f"Written: {folder}. Next: mesomer pretrain {folder} --method batmannet --output runs/pretrained")
+    if card["train"] and card["held_out"]:
+        lines.append(f"Written: {folder}. Next: mesomer pretrain {folder} --method batmannet --output runs/pretrained")
+        return "\n".join(lines)
+    if card["train"]:
+        lines.append(
+            "No molecule is held out to measure a pre-training with: by chance none of so few fell among the 5 %."
+        )
+    else:
+        lines.append("No molecule is left to train on: by chance all of so few fell among the 5 % held out.")
+    lines.append(
+        f"Written: {folder}. mesomer pretrain cannot use it: it needs some hundred different molecules or more."
+    )
+    lines.append(f"Next: mesomer prepare MORE_MOLECULES --output {folder} --overwrite")
     return "\n".join(lines)

@@ -1,0 +1,38 @@
+"""What `mesomer prepare` advises fits the corpus that it made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mesomer.commands.prepare import prepare
+from mesomer.data.duplicates import HELD_OUT_SHARE
+
+
+def prepared(tmp_path: Path, count: int, first: int = 1) -> dict:
+    table = tmp_path / f"{count}.smi"
+    table.write_text("".join(f"{'C' * at}O\n" for at in range(first, first + count)))
+    return prepare(str(table), output=str(tmp_path / f"corpus-{count}-{first}"), workers=1)
+
+
+def test_a_corpus_with_both_parts_is_for_pretrain(tmp_path: Path):
+    done = prepared(tmp_path, 200)
+    assert done["train"] > 0 and done["held_out"] > 0
+    assert "Next: mesomer pretrain" in done["text"]
+
+
+def test_without_held_out_molecules_a_larger_corpus_is_advised(tmp_path: Path):
+    done = prepared(tmp_path, 2)
+    assert done["held_out"] == 0
+    assert "No molecule is held out" in done["text"]
+    assert "Next: mesomer pretrain" not in done["text"] and "cannot use it" in done["text"]
+    assert f"Next: mesomer prepare MORE_MOLECULES --output {done['output']} --overwrite" in done["text"]
+
+
+def test_without_molecules_to_train_on_a_larger_corpus_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert HELD_OUT_SHARE == 0.05
+    monkeypatch.setattr("mesomer.data.duplicates.HELD_OUT_SHARE", 1 - 1e-9)
+    done = prepared(tmp_path, 2)
+    assert done["train"] == 0
+    assert "No molecule is left to train on" in done["text"] and "Next: mesomer prepare" in done["text"]
