@@ -194,6 +194,23 @@ def test_full_disk_is_a_sentence(tmp_path):
         assert [int(row["step"]) for row in run.metrics()] == list(range(len(run.metrics())))
 
 
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_full_disk_at_the_start_leaves_no_folder_of_ours(tmp_path, existing):
+    run = tmp_path / "run"
+    if existing:
+        run.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(MesomerError, match=r"Cannot write .*: the file grew past"):
+            start(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert run.exists() == existing
+    with start(run) as again:  # the lock is free
+        assert again.state == "new"
+
+
 def test_the_first_error_is_told_even_if_the_manifest_cannot_be_written(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:

@@ -60,10 +60,30 @@ def _concerns(error: BaseException, path: Path) -> bool:
     return inside or any(part.startswith(".tmp-") for part in other.parts)
 
 
-def write_error(path: str | os.PathLike[str], number: int) -> MesomerError:
+class WriteError(MesomerError):
+    """A failed write to `path` with the system's error `number`."""
+
+    path: str
+    number: int
+
+
+def write_error(path: str | os.PathLike[str], number: int) -> WriteError:
     """The user's error for a failed write to `path` with the system's error `number`."""
     cause, hint = _CAUSES.get(number, (os.strerror(number), "Choose another place."))
-    return MesomerError(f"Cannot write {path}: {cause}.", hint)
+    error = WriteError(f"Cannot write {path}: {cause}.", hint)
+    error.path, error.number = os.fspath(path), number
+    return error
+
+
+@contextmanager
+def writing_inside(folder: Path) -> Iterator[None]:
+    """Lets failed writes of files inside `folder` name the folder, which the user knows, not what we keep in it."""
+    try:
+        yield
+    except WriteError as error:
+        if folder not in Path(error.path).parents:
+            raise
+        raise write_error(folder, error.number) from error
 
 
 @contextmanager

@@ -186,6 +186,27 @@ class RunFolder:
             )
 
     def _begin(self) -> None:
+        created = not self.path.exists()
+        try:
+            self._fill()
+        except BaseException:
+            if created:
+                with suppress(OSError):
+                    self._remove_if_vacant()
+            self._release()
+            raise
+
+    def _remove_if_vacant(self) -> None:
+        """A folder that got nothing but its lock would only be in the way."""
+        if [entry.name for entry in self.path.iterdir()] in ([], [".lock"]):
+            remove(self.path)
+
+    def _release(self) -> None:
+        if self._guard is not None:
+            self._guard.close()
+            self._guard = None
+
+    def _fill(self) -> None:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._guard = _lock(self.path)
@@ -302,6 +323,4 @@ class RunFolder:
             stopped = isinstance(error, Interrupted) or not isinstance(error, Exception)
             with suppress(MesomerError):  # if even this cannot be written, the first error tells why
                 self._close("interrupted" if stopped else "failed", error="" if stopped else str(error))
-        if self._guard is not None:
-            self._guard.close()
-            self._guard = None
+        self._release()

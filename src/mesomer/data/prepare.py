@@ -38,7 +38,7 @@ from mesomer.data.rejects import Rejects
 from mesomer.data.tables import Chunk, Table, open_table
 from mesomer.data.workers import available_cores, run_tasks
 from mesomer.errors import MesomerError
-from mesomer.files import atomic_write, remove, sha256_of
+from mesomer.files import atomic_write, remove, sha256_of, writing_inside
 from mesomer.progress import Progress
 from mesomer.run import Interrupted, RunFolder, StopRequest, stop_signals
 
@@ -101,7 +101,7 @@ def prepare_corpus(
     state = run.state
     work = _Work(run, table, count, quiet)
     try:
-        with run, stop_signals() as stop:
+        with run, writing_inside(run.path), stop_signals() as stop:
             work.stop = stop
             if state == "finished" and not _lacking(run.path):
                 corpus = Corpus.open(run.path, extras=())
@@ -124,7 +124,7 @@ def add_to_corpus(
     names = added.named_additions(add)
     corpus = Corpus.open(path, extras=())
     work = _Work(None, None, available_cores() if workers is None else workers, quiet)
-    with stop_signals() as stop:
+    with writing_inside(corpus.path), stop_signals() as stop:
         work.stop = stop
         computed = [name for name in names if work.add(corpus, name)]
     remove(corpus.path / "staging")
