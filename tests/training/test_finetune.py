@@ -379,6 +379,42 @@ def test_column_split_and_descriptors(mixed_table, encoder, tmp_path):
     assert np.isfinite(result.cells[0].predicted["test"]).all()
 
 
+def test_conditions_are_examples_and_their_molecule_lies_in_one_part(encoder, tmp_path):
+    rows = [(text, acidity, heteroatoms(text) + acidity / 7) for text in SMILES[:40] for acidity in (2, 7)]
+    table = write_table(
+        tmp_path / "t.csv", dict(zip(("smiles", "pH", "y"), map(list, zip(*rows, strict=True)), strict=True))
+    )
+    found, result = finetune(
+        str(table), targets=["y"], output=tmp_path / "run", model=str(encoder), split="random", repeats=1,
+        options=replace(PROBE, descriptors=("pH",)),
+    )  # fmt: skip
+    assert sorted(result.data.descriptors[:, 0]) == [2.0] * 40 + [7.0] * 40
+    places = {}
+    for line in read_table(tmp_path / "run" / "splits.csv"):
+        places.setdefault(line["smiles"], []).append(line["part"])
+    assert all(len(parts) == 2 and len(set(parts)) == 1 for parts in places.values())
+    assert "stay together" in found["split"]
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "80 examples (descriptor columns differ) of 40 labelled molecules from 80 rows" in log
+
+
+@pytest.mark.parametrize(("split", "cells"), [("column", ("train", "test")), ("time", ("2001", "2009"))])
+def test_no_test_label_is_averaged_into_training(encoder, tmp_path, split, cells):
+    early = {"smiles": SMILES[:40], "y": [0.5 + at / 7 for at in range(40)], "when": [cells[0]] * 40}
+    late = {"smiles": SMILES[35:60], "y": [99.5] * 25, "when": [cells[1]] * 25}
+    if split == "time":
+        early["when"] = ["2001"] * 30 + ["2002"] * 10
+    table = write_table(tmp_path / "t.csv", {name: early[name] + late[name] for name in early})
+    found, result = finetune(
+        str(table), targets=["y"], output=tmp_path / "run", model=str(encoder), split=split, split_column="when",
+        repeats=1, options=PROBE,
+    )  # fmt: skip
+    data, drawn = result.data, result.splits[0]
+    assert (data.y[np.concatenate([drawn.train, drawn.valid])] < 10).all() and (data.y[drawn.test] == 99.5).all()
+    assert len(drawn.test) == (25 if split == "column" else 20)
+    assert any("5 molecules have" in text and "5 other rows are left out" in text for text in found["warnings"])
+
+
 @pytest.mark.parametrize(
     ("targets", "options", "more", "words"),
     [
