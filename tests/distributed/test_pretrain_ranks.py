@@ -44,6 +44,28 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(states[1][name], x, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_damage_that_one_process_finds_stops_both(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "table.csv", demo_smiles(300))
+    corpus = prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True).corpus
+    path = corpus.path / corpus.files()[1]["file"]  # in the share of the second process
+    data = bytearray(path.read_bytes())
+    data[-500] ^= 1
+    path.write_bytes(data)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mesomer"]
+    words = ["pretrain", str(corpus.path), "--output", str(tmp_path / "run"), "--accelerator", "cpu"]
+    done = subprocess.run(
+        [sys.executable, *launcher, *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode != 0 and f"{path} is damaged: its SHA-256" in done.stderr
+    assert "Traceback" not in done.stderr.split("torch/distributed")[0]
+    assert not (tmp_path / "run").exists()
+
+
 def test_processes_that_differ_are_refused() -> None:
     class Two:
         def gather(self, value: dict) -> list[dict]:

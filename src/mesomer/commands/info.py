@@ -150,7 +150,7 @@ def _corpus_facts(folder: Path) -> dict[str, Any]:
         raise MesomerError(f"{folder}/corpus.json cannot be read: {error}.", "Prepare the corpus again.") from error
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     checked = {}
-    if "shards" in card:
+    if {"shards", "additions"} <= card.keys():
         corpus = Corpus(folder, card, list(card["additions"]))
         corpus.verify()
         checked = {"checked": f"all {len(corpus.files()):,} files have the SHA-256 of the card"}
@@ -184,8 +184,9 @@ def _table(items: list[Mapping[str, Any]], indent: str) -> list[str]:
     """A line for each of the first items: `train-00000.arrow: molecules 1,234, atoms 30,000`."""
     lines = []
     for item in items[:_SHOWN]:
-        told = {key: value for key, value in item.items() if value not in (None, "", {}, [])}
+        told = {key: value for key, value in item.items() if _short(value) and value not in (None, "")}
         first = str(told.pop("file", "")) or "-"
+        told |= {"sha256": f"{told['sha256'][:12]}…"} if "sha256" in told else {}
         words = [f"{key} {value:,}" if type(value) is int else f"{key} {value}" for key, value in told.items()]
         lines.append(f"{indent}{first}: {', '.join(words)}")
     if len(items) > _SHOWN:

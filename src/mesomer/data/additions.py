@@ -8,7 +8,7 @@ interrupted run goes on where it stopped. A new addition is a function and one e
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -145,23 +145,19 @@ def compute_block(task: BlockTask) -> int:
     return len(mols)
 
 
-def missing_sidecars(corpus: Corpus, name: str) -> list[tuple[str, int]]:
-    """Part and number of the shards for which an added column is not there, not whole or of an older version."""
+def missing_sidecars(corpus: Corpus, name: str, damaged: Collection[str]) -> list[tuple[str, int]]:
+    """Part and number of the shards whose sidecar of an added column is among the `damaged` or of an older version."""
     entry = corpus.card["additions"].get(name)
     shards = [(part, number) for part in ("train", "held_out") for number in range(len(corpus.shards(part)))]
     if entry is None or entry["version"] != ADDITIONS[name].version:
         return shards
-    known = {file["file"]: file["bytes"] for file in entry["files"]}
-    return [
-        shard for shard in shards if _size(corpus.path / (file := sidecar_name(*shard, name))) != known.get(file, -1)
-    ]
+    return [shard for shard in shards if sidecar_name(*shard, name) in damaged]
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -2
+def damaged_additions(corpus: Corpus, damaged: Collection[str]) -> list[str]:
+    """The added columns that have a sidecar among the `damaged`; stops if one cannot be computed here."""
+    known = corpus.card["additions"]
+    return named_additions([name for name in known if any(file["file"] in damaged for file in known[name]["files"])])
 
 
 def shard_tasks(corpus: Corpus, name: str, shards: Sequence[tuple[str, int]]) -> Iterator[BlockTask]:

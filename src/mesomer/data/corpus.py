@@ -1,15 +1,18 @@
 """A prepared corpus: shards of molecules as codes and the card that describes them.
 
-`Corpus.open` checks the card and the size of every shard, then maps shards into memory as they are needed. A molecule
-is named by its part (`train` or `held_out`) and its position there; its global number, unique over both parts, is the
-batch's key. Positions run through the shards in order. Everything is vectorised: no Python runs per molecule.
+`Corpus.open` checks the card and the size of every shard, then maps shards into memory as they are needed; what works
+long with a corpus calls `verify` first, which compares the SHA-256 of every file with the card. A molecule is named by
+its part (`train` or `held_out`) and its position there; its global number, unique over both parts, is the batch's key.
+Positions run through the shards in order. Everything is vectorised: no Python runs per molecule.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,8 @@ import numpy as np
 from mesomer.chem.schema import SCHEMA_VERSION
 from mesomer.data.shards import Column, Molecules, Shard, join
 from mesomer.errors import MesomerError, unknown_name
+from mesomer.files import sha256_of
+from mesomer.progress import Progress
 
 if TYPE_CHECKING:
     from mesomer.chem.graph import GraphBatch
@@ -41,9 +46,15 @@ def sidecar_name(part: str, number: int, addition: str) -> str:
     return f"{part}-{number:05d}.{addition}.arrow"
 
 
+def _prepare_command(folder: Path) -> str:
+    """The command that prepares a folder as it was prepared before, also where it was copied or moved since."""
+    words = ["mesomer", "prepare", "--config", str(folder / "config.yaml"), "--output", str(folder)]
+    return shlex.join(words)
+
+
 def repair_hint(path: Path) -> str:
     """The command that makes what a corpus lacks."""
-    return f"Run `mesomer prepare --config {path / 'config.yaml'}`: it makes only what is missing."
+    return f"Run `{_prepare_command(path)}`: it makes only what is missing or damaged."
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -57,7 +68,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise MesomerError(f"{folder / CARD} cannot be read: {error}.", "Prepare the corpus again.") from error
     if not isinstance(card, dict) or "mesomer_corpus" not in card:
         raise MesomerError(f"{folder / CARD} is not the card of a corpus.", "Make one with `mesomer prepare`.")
-    again = f"Prepare it again: `mesomer prepare --config {folder / 'config.yaml'} --overwrite`."
+    again = f"Prepare it again: `{_prepare_command(folder)} --overwrite`."
     if card["mesomer_corpus"] > CORPUS_FORMAT:
         raise MesomerError(f"The corpus {folder} was made by a newer version of Mesomer.", "Update Mesomer.")
     if card["schema_version"] != SCHEMA_VERSION:
@@ -75,7 +86,7 @@ def _no_corpus(folder: Path) -> MesomerError:
     if (folder / "staging").is_dir():
         return MesomerError(
             f"The corpus {folder} is unfinished.",
-            f"Run `mesomer prepare --config {folder / 'config.yaml'}`: it goes on where it stopped.",
+            f"Run `{_prepare_command(folder)}`: it goes on where it stopped.",
         )
     return MesomerError(
         f"{folder} is not a prepared corpus (it has no {CARD}).",
@@ -106,33 +117,53 @@ class Corpus:
                 raise MesomerError(
                     f"The corpus {folder} has no added column {name!r}"
                     + (f" (it has {', '.join(known)})." if known else "."),
-                    f"Add it: `mesomer prepare --config {folder / 'config.yaml'} --add {name}`.",
+                    f"Add it: `mesomer prepare {shlex.quote(str(folder))} --add {name}`.",
                 )
         corpus = cls(folder, card, list(known) if extras is None else list(extras))
-        for name, size in corpus.files().items():
-            corpus.check_file(name, size)
+        for record in corpus.files():
+            corpus.check_file(record)
         return corpus
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Corpus, (self.path, self.card, self.extras)
 
-    def files(self) -> dict[str, int]:
-        """Names and sizes of the files that batches read."""
-        sizes = {shard["file"]: shard["bytes"] for shard in self.card["shards"]}
-        for name in self.extras:
-            sizes.update({file["file"]: file["bytes"] for file in self.card["additions"][name]["files"]})
-        return sizes
+    def files(self) -> list[dict[str, Any]]:
+        """What the card says of each file that batches read: `file`, `bytes`, `sha256`."""
+        return [*self.card["shards"], *(file for name in self.extras for file in self.card["additions"][name]["files"])]
 
-    def check_file(self, name: str, size: int) -> None:
-        """Stops if a file of the corpus is not there or not whole."""
+    def check_file(self, record: dict[str, Any], content: bool = False) -> None:
+        """Stops if a file of the corpus is not there or not as long as its record says; `content` reads it, too."""
+        path, hint = self.path / record["file"], repair_hint(self.path)
         try:
-            found = (self.path / name).stat().st_size
+            found = path.stat().st_size
+            same = found == record["bytes"] and (not content or sha256_of(path) == record["sha256"])
         except FileNotFoundError:
-            raise MesomerError(f"The corpus {self.path} lacks its part {name}.", repair_hint(self.path)) from None
-        if found != size:
-            raise MesomerError(
-                f"{self.path / name} is damaged: it has {found:,} bytes instead of {size:,}.", repair_hint(self.path)
-            )
+            raise MesomerError(f"The corpus {self.path} lacks its part {record['file']}.", hint) from None
+        except OSError as error:
+            raise MesomerError(f"{path} cannot be read: {error.strerror}.", hint) from error
+        if found != record["bytes"]:
+            raise MesomerError(f"{path} is damaged: it has {found:,} bytes instead of {record['bytes']:,}.", hint)
+        if not same:
+            raise MesomerError(f"{path} is damaged: its SHA-256 is not the one in {CARD}.", hint)
+
+    def damage(
+        self, share: int = 0, shares: int = 1, quiet: bool = False
+    ) -> Generator[tuple[str, MesomerError], None, None]:
+        """Reads all files (or one of several shares of them): name and error of each that is not what the card says."""
+        records = self.files()[share::shares]
+        with Progress(len(records), "files", "checking the corpus", quiet) as bar:
+            for record in records:
+                try:
+                    self.check_file(record, content=True)
+                except MesomerError as error:
+                    yield record["file"], error
+                bar.advance()
+
+    def verify(self, share: int = 0, shares: int = 1, quiet: bool = False) -> None:
+        """Stops at the first file whose content is not what the card says; see `damage`."""
+        with closing(self.damage(share, shares, quiet)) as found:
+            for _, error in found:
+                raise error
 
     @property
     def num_train(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +48,8 @@ class Prepared(NamedTuple):
 
     corpus: Corpus
     state: str
-    """new, resumed or finished (there was nothing left to do for the corpus itself)."""
+    """new, resumed, repaired (damaged shards were made again) or finished (there was nothing left to do for the corpus
+    itself)."""
     added: list[str]
     """Added columns computed now."""
 
@@ -103,11 +104,16 @@ def prepare_corpus(
     try:
         with run, writing_inside(run.path), stop_signals() as stop:
             work.stop = stop
-            if state == "finished" and not _lacking(run.path):
+            damaged = work.find_damage()
+            if damaged:
+                run.log(f"Making {', '.join(damaged)} again.")
+            if state == "finished" and damaged is not None and not _shards_of(damaged, run.path):
                 corpus = Corpus.open(run.path, extras=())
             else:
-                corpus = work.make_corpus()
-            computed = [name for name in names if work.add(corpus, name)]
+                corpus = work.make_corpus(damaged)
+                state = "repaired" if state == "finished" else state
+            names += [name for name in added.damaged_additions(corpus, damaged or {}) if name not in names]
+            computed = [name for name in names if work.add(corpus, name, damaged or {})]
             remove(run.path / "staging")
     except _NothingToKeep as error:
         if state == "new":
@@ -120,13 +126,17 @@ def prepare_corpus(
 def add_to_corpus(
     path: str | Path, add: str | Sequence[str], workers: int | None = None, quiet: bool = False
 ) -> Prepared:
-    """Computes added columns of a finished corpus."""
+    """Computes added columns of a finished corpus, those with damaged files again; stops at a damaged shard."""
     names = added.named_additions(add)
     corpus = Corpus.open(path, extras=())
+    damaged = _damage(corpus.path, quiet)
+    for name in _shards_of(damaged, corpus.path):
+        raise damaged[name]
+    names += [name for name in added.damaged_additions(corpus, damaged) if name not in names]
     work = _Work(None, None, available_cores() if workers is None else workers, quiet)
     with writing_inside(corpus.path), stop_signals() as stop:
         work.stop = stop
-        computed = [name for name in names if work.add(corpus, name)]
+        computed = [name for name in names if work.add(corpus, name, damaged)]
     remove(corpus.path / "staging")
     return Prepared(Corpus.open(path), "finished", computed)
 
@@ -154,16 +164,16 @@ def _source_name(source: Any, table: Table) -> str | list[str]:
     return table.files if len(table.files) > 1 else table.files[0]
 
 
-def _lacking(folder: Path) -> list[str]:
-    """Files that a finished corpus should have and has not, or not whole."""
-    corpus = Corpus(folder, read_card(folder), ())
-    lacking = []
-    for name, size in corpus.files().items():
-        try:
-            corpus.check_file(name, size)
-        except MesomerError:
-            lacking.append(name)
-    return lacking
+def _damage(folder: Path, quiet: bool) -> dict[str, MesomerError]:
+    """The files that are not, or not as the card says, in a corpus that has a card, and the errors that say so."""
+    card = read_card(folder)
+    return dict(Corpus(folder, card, list(card["additions"])).damage(quiet=quiet))
+
+
+def _shards_of(damaged: Iterable[str], folder: Path) -> list[str]:
+    """Those of the files that are shards."""
+    shards = {shard["file"] for shard in read_card(folder)["shards"]}
+    return [name for name in damaged if name in shards]
 
 
 class _Work:
@@ -199,13 +209,16 @@ class _Work:
                 yield result
                 self.check_stop()
 
-    def make_corpus(self) -> Corpus:
-        """All three stages and the card; or only the missing shards of a finished corpus."""
+    def find_damage(self) -> dict[str, MesomerError] | None:
+        """Which files are to be made again; None if the corpus has no card yet."""
+        return _damage(self.run.path, self.quiet) if (self.run.path / CARD).exists() else None
+
+    def make_corpus(self, damaged: Iterable[str] | None) -> Corpus:
+        """All three stages and the card; or only the damaged shards of a corpus that has its card."""
         run, started = self.run, time.monotonic()
-        old = read_card(run.path) if (run.path / CARD).exists() else None
+        old = None if damaged is None else read_card(run.path)
+        lacking = [] if damaged is None else _shards_of(damaged, run.path)
         told = self._tell_notes(set())
-        if old is not None and (lacking := _lacking(run.path)):
-            run.log(f"Making {', '.join(lacking)} again.")
         if old is None or lacking:
             chunks = self._make_chunks()
             self._tell_notes(told)
@@ -213,7 +226,7 @@ class _Work:
             with atomic_write(parts_path(self.staging)) as temporary, open(temporary, "wb") as handle:
                 np.save(handle, parts)
             rejects = self._write_rejects(chunks, len(parts))
-            records = self._make_shards(chunks, parts, old)
+            records = self._make_shards(chunks, parts, old, lacking)
             if old is None:
                 card = corpus_card(
                     self.table, run.manifest, records, rejects, int((parts == 0).sum()), time.monotonic() - started
@@ -278,16 +291,16 @@ class _Work:
         return rejects.counts
 
     def _make_shards(
-        self, chunks: Sequence[Path], parts: np.ndarray, old: dict[str, Any] | None
+        self, chunks: Sequence[Path], parts: np.ndarray, old: dict[str, Any] | None, lacking: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """The third stage; gives the shards' records in order. Of a finished corpus only what is missing is made."""
+        """The third stage; gives the shards' records in order. Of a finished corpus only `lacking` is made."""
         tasks = list(plan_shards(self.run.path, self.staging, chunks, parts))
         known = {} if old is None else {record["file"]: record for record in old["shards"]}
-        lacking = set(_lacking(self.run.path)) if old is not None else set()
         records: dict[str, dict[str, Any]] = {name: record for name, record in known.items() if name not in lacking}
         todo: list[ShardTask] = []
         for task in tasks:
-            found = records.get(task.file) or finished_record(task)
+            # beside a damaged shard its record may lie still, from a run that was killed after the card was written
+            found = records.get(task.file) or (finished_record(task) if old is None else None)
             if found is None:
                 todo.append(task)
             else:
@@ -309,9 +322,9 @@ class _Work:
                 "Prepare the whole corpus again: give --overwrite.",
             )
 
-    def add(self, corpus: Corpus, name: str) -> bool:
-        """Computes an added column where it is missing; False if it was there."""
-        missing = added.missing_sidecars(corpus, name)
+    def add(self, corpus: Corpus, name: str, damaged: Collection[str]) -> bool:
+        """Computes an added column where it is missing or damaged; False if it was there."""
+        missing = added.missing_sidecars(corpus, name, damaged)
         if not missing:
             return False
         tasks = list(added.shard_tasks(corpus, name, missing))

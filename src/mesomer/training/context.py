@@ -29,11 +29,13 @@ ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 class Context:
     """Device, precision and ranks of one training; make it by `Context.start` and use it as a context manager."""
 
-    def __init__(self, fabric: Any, precision: str) -> None:
+    def __init__(self, fabric: Any, precision: str, local_world: int = 1) -> None:
         self.fabric = fabric
         self.device: torch.device = fabric.device
         self.rank: int = fabric.global_rank
         self.world: int = fabric.world_size
+        self.local_rank: int = fabric.local_rank
+        self.local_world = local_world
         self.precision = precision
         # sums over many values; Apple's GPUs have no float64
         self.wide = torch.float32 if self.device.type == "mps" else torch.float64
@@ -72,7 +74,7 @@ class Context:
                 f"The accelerator {accelerator!r} cannot be used here: {reason}", "Try --accelerator cpu."
             ) from error
         fabric.launch()
-        return cls(fabric, _resolve_precision(precision, fabric.device))
+        return cls(fabric, _resolve_precision(precision, fabric.device), devices)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of every forward pass."""
@@ -107,6 +109,17 @@ class Context:
         if outcome[1] is not None:
             raise MesomerError(*outcome[1])
         return outcome[0]
+
+    def each(self, work: Callable[[], None]) -> None:
+        """Does `work` on every rank; the user's error of any rank is raised on all of them."""
+        error: tuple[str, str] | None = None
+        try:
+            work()
+        except MesomerError as found:
+            error = (found.message, found.hint)
+        for told in self.gather(error):
+            if told is not None:
+                raise MesomerError(*told)
 
     def gather(self, value: T) -> list[T]:
         """The value of every rank, by rank."""

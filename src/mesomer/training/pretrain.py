@@ -129,6 +129,8 @@ def pretrain(
     inputs = {"corpus": store.fingerprint} | ({"init": start.sha256} if start is not None else {})
     with Context.start(options.accelerator, options.precision) as context:
         _check_alike(context, {"version": versions(), "corpus": store.fingerprint, "settings": config})
+        # each machine may have a disk of its own: its processes share the reading of what lies there
+        context.each(lambda: store.verify(context.local_rank, context.local_world))
         run = _open_run(context, output, config, inputs, overwrite)
         if run.state == "finished":
             return Pretrained(run.path, run.summary, True)
