@@ -271,12 +271,35 @@ def test_the_offline_folder_comes_first_and_a_difference_is_said(monkeypatch, tm
     path = offline(monkeypatch, tmp_path, "bbbp", content)
     said: list[str] = []
     assert load_benchmark("bbbp", said.append) == path
-    assert len(said) == 1 and "its sha256 differs" in said[0] and str(path) in said[0]
+    assert "its sha256 differs" in said[0] and str(path) in said[0]
+    assert said[1:] == ["It has 1 rows instead of 2,039: splits and scores will differ."]
     facts = dataclasses.replace(BENCHMARKS["bbbp"], sha256=hashlib.sha256(content).hexdigest())
     monkeypatch.setitem(BENCHMARKS, "bbbp", facts)
     said.clear()
     assert load_benchmark("bbbp", said.append) == path
     assert said == []
+
+
+def test_other_columns_are_said_and_stop_where_they_are_needed(monkeypatch, tmp_path):
+    path = offline(monkeypatch, tmp_path, "clintox", b"smiles,y\nCCO,1\nCCN,0\n")
+    said: list[str] = []
+    load_benchmark("clintox", said.append)
+    assert said[1:] == [
+        "It lacks the columns FDA_APPROVED, CT_TOX and has 1 columns beside the SMILES instead of 2 and has 2 rows "
+        "instead of 1,478: splits and scores will differ."
+    ]
+    with pytest.raises(MesomerError, match="stands for clintox but has no column FDA_APPROVED, CT_TOX") as caught:
+        target_columns(BENCHMARKS["clintox"], path)
+    assert "--targets" in caught.value.hint
+    facts = dataclasses.replace(BENCHMARKS["sider"], rows=1)
+    monkeypatch.setitem(BENCHMARKS, "sider", facts)
+    offline(monkeypatch, tmp_path, "sider", ("smiles," + ",".join("a" * n for n in range(1, 28)) + "\nC\n").encode())
+    said.clear()
+    load_benchmark("sider", said.append)
+    assert len(said) == 1  # same columns and rows: only the sum differs
+    offline(monkeypatch, tmp_path, "clintox", b"\xff\xfe\x00")
+    with pytest.raises(MesomerError, match="cannot be read as a table"):
+        load_benchmark("clintox", said.append)
 
 
 def test_messages_go_to_stderr(monkeypatch, tmp_path, capsys):

@@ -115,7 +115,7 @@ def finetune(
     model = model or default_model()
     path = resolve_data(data)
     if not targets and data in BENCHMARKS and path != data:
-        targets = target_columns(BENCHMARKS[data])
+        targets = target_columns(BENCHMARKS[data], path)
     if not targets:
         from mesomer.data.tables import open_table
 

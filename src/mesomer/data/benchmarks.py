@@ -8,11 +8,13 @@ public address. What was fetched stays in the cache (`MESOMER_CACHE`, else `~/.c
 
 from __future__ import annotations
 
+import csv
 import glob
 import json
 import os
 import sys
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,8 @@ def load_benchmark(name: str, say: Say | None = None, quiet: bool = False) -> Pa
     if offline is not None and (path := offline / entry.file).is_file():
         if sha256_of(path) != entry.sha256:
             say(f"{path} is not the file that Mesomer knows as {name} (its sha256 differs); it is used as it is.")
+            if difference := _difference(entry, path):
+                say(difference)
         return path
     shipped = Path(__file__).parent.parent / "demo" / f"{name}.csv.gz"
     if shipped.is_file():
@@ -80,8 +84,16 @@ def load_benchmark(name: str, say: Say | None = None, quiet: bool = False) -> Pa
         return _cached(entry, say) or _fetch(entry, entry.url, say, quiet)
 
 
-def target_columns(entry: Benchmark) -> list[str]:
-    """The target columns of a set; where the registry only counts them, read from the header of its table."""
+def target_columns(entry: Benchmark, path: str | os.PathLike[str] | None = None) -> list[str]:
+    """The target columns of a set; where the registry only counts them, read from the header of its table.
+
+    With the `path` of a table that stands for the set it stops if that lacks some of them.
+    """
+    if path is not None and (lacking := _lacking(entry, next(_rows(path), []))):
+        raise MesomerError(
+            f"{path} stands for {entry.name} but has no column {', '.join(lacking)}.",
+            f"Give --targets with its own columns, or another folder with {DATA_VARIABLE}.",
+        )
     if entry.targets or not entry.target_count:
         return list(entry.targets)
     return [name for name in next(read_rows(load_benchmark(entry.name))) if name != "smiles"]
@@ -164,6 +176,33 @@ def _fetch(entry: Benchmark, url: str, say: Say, quiet: bool) -> Path:
     with atomic_write(facts) as temporary, writing(facts):
         temporary.write_text(json.dumps(known, indent=1) + "\n")
     return table
+
+
+def _rows(path: str | os.PathLike[str]) -> Iterator[list[str]]:
+    try:
+        yield from read_rows(path)
+    except (UnicodeDecodeError, csv.Error, EOFError, OSError, zlib.error) as error:
+        raise MesomerError(f"{path} cannot be read as a table: {error}.", "Put the whole file there.") from error
+
+
+def _lacking(entry: Benchmark, header: Sequence[str]) -> list[str]:
+    needed = ["smiles", *entry.targets, *(["split"] if entry.split == "column" else [])]
+    return [name for name in needed if name not in header]
+
+
+def _difference(entry: Benchmark, path: Path) -> str:
+    """One sentence if a file put in place of a set has other columns or another number of rows, else nothing."""
+    rows = _rows(path)
+    header, count = next(rows, []), sum(1 for _ in rows)
+    said = []
+    if lacking := _lacking(entry, header):
+        said.append(f"lacks the column{'s' if len(lacking) > 1 else ''} {', '.join(lacking)}")
+    found = len([name for name in header if name not in ("smiles", "split")])
+    if found != entry.num_targets:
+        said.append(f"has {found:,} columns beside the SMILES instead of {entry.num_targets:,}")
+    if count != entry.rows:
+        said.append(f"has {count:,} rows instead of {entry.rows:,}")
+    return f"It {' and '.join(said)}: splits and scores will differ." if said else ""
 
 
 def _compare(entry: Benchmark, table: Path, rows: int) -> str:
