@@ -43,7 +43,7 @@ def finished(tmp_path_factory, encoder):
     folder = tmp_path_factory.mktemp("runs") / "quickstart"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "TREES", 20)
-        found = quickstart(folder, model=encoder, options=QuickstartOptions(molecules=60, folds=3, epochs=2))
+        found = quickstart(folder, model=encoder, options=QuickstartOptions(molecules=60, folds=3, epochs=2), workers=1)
     return folder, found
 
 
@@ -162,14 +162,14 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(finished,
     with monkeypatch.context() as patch:
         patch.setattr(work, "_baselines", fails)
         with pytest.raises(KeyboardInterrupt):
-            quickstart(folder, model=encoder, options=options)
+            quickstart(folder, model=encoder, options=options, workers=1)
     assert len(list((folder / "cells").rglob("*.safetensors"))) == 6
 
     def no_training(*args, **settings):
         raise AssertionError("a finished part was trained again")
 
     monkeypatch.setattr("mesomer.training.finetune_cell.fit", no_training)
-    assert quickstart(folder, model=encoder, options=options)["state"] == "done"
+    assert quickstart(folder, model=encoder, options=options, workers=1)["state"] == "done"
     assert (folder / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
     assert not (folder / "cells").exists()
 
@@ -194,6 +194,20 @@ def test_an_output_below_a_file_is_refused_before_work(encoder, tmp_path, capsys
     (tmp_path / "file").write_text("x")
     assert cli.main(["quickstart", "--model", encoder, "--output", str(tmp_path / "file" / "run"), *SMALL]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_networks_trained_side_by_side_are_the_same(finished, encoder, tmp_path, monkeypatch):
+    one_by_one, _ = finished
+    monkeypatch.setattr(baselines, "TREES", 20)
+    threads = torch.get_num_threads()
+    found = quickstart(
+        tmp_path / "two", model=encoder, options=QuickstartOptions(molecules=60, folds=3, epochs=2), workers=2
+    )
+    assert found["state"] == "done" and torch.get_num_threads() == threads
+    assert (tmp_path / "two" / "predictions.csv").read_bytes() == (one_by_one / "predictions.csv").read_bytes()
+    for name in ("pretrained", "random"):
+        for part in (1, 2, 3):
+            assert f"{name}, part {part}: " in (tmp_path / "two" / "log.txt").read_text(encoding="utf-8")
 
 
 def outcome_of(**errors: float) -> Outcome:

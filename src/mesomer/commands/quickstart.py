@@ -16,6 +16,7 @@ def quickstart(
     batch_size: int = 32,
     max_lr: float = 1e-3,
     seed: int = 0,
+    workers: int | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune the bundled encoder on a small real set and say honestly whether pre-training helped.
@@ -33,6 +34,7 @@ def quickstart(
         batch_size: Molecules in a training step.
         max_lr: Highest learning rate.
         seed: Seed of the draw of molecules, the folds, the weights and the batches.
+        workers: Networks that are trained side by side; as many as there are cores if not given.
         overwrite: Replace another run in the output folder.
     """
     begun = time.perf_counter()
@@ -41,7 +43,9 @@ def quickstart(
     options = comparison.QuickstartOptions(
         molecules=molecules, folds=folds, epochs=epochs, batch_size=batch_size, max_lr=max_lr, seed=seed
     )
-    found = comparison.quickstart(output, model=model, options=options, overwrite=overwrite, begun=begun)
+    found = comparison.quickstart(
+        output, model=model, options=options, workers=workers, overwrite=overwrite, begun=begun
+    )
     if found["state"] == "finished":
         said = f"{output} holds this very quickstart, finished; nothing was done (--overwrite repeats it)."
         found["text"] = f"{said}\n\n{found['text']}"

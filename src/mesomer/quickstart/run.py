@@ -21,11 +21,15 @@ from mesomer.files import remove, sha256_of
 from mesomer.machine import cores
 from mesomer.quickstart.design import DEMO, TARGET, Arm, Outcome, QuickstartOptions
 from mesomer.quickstart.results import summary, write_results
-from mesomer.run import RunFolder, stop_signals
+from mesomer.quickstart.training import train_side_by_side
+from mesomer.run import RunFolder
 from mesomer.training.checkpoint import default_model, encoder_of, load_model
 from mesomer.training.context import Context
 from mesomer.training.finetune import run_cells
 from mesomer.training.finetune_plan import property_data
+
+NETWORKS = (("pretrained", "Pre-trained network", False), ("random", "Same network, random weights", True))
+"""Name, label, and whether it starts from random weights."""
 
 
 class Stages:
@@ -49,6 +53,7 @@ def quickstart(
     *,
     model: str | None = None,
     options: QuickstartOptions | None = None,
+    workers: int | None = None,
     overwrite: bool = False,
     begun: float | None = None,
 ) -> dict[str, Any]:
@@ -58,6 +63,7 @@ def quickstart(
         output: Run folder.
         model: Pre-trained encoder; the bundled one if None.
         options: The design.
+        workers: Processes that train side by side; as many as there are cores if None.
         overwrite: Replace another run in `output`.
         begun: When the command started, on the clock of `time.perf_counter`; imports then count as reading time.
     """
@@ -77,8 +83,10 @@ def quickstart(
             splits = splits_for("cv", labelled.mols, 1, options.seed, options.folds)
             write_splits(run.path / "splits.csv", splits, labelled.rows, labelled.smiles)
         outcome = Outcome(options, labelled, data, splits, [], {}, model, folder, "", stage.seconds)
-        _networks(outcome, run, stage)
-        _baselines(outcome, stage)
+        with stage("Training both networks"):
+            _networks(outcome, run, workers or cores())
+        with stage("Forest and mean"):
+            _baselines(outcome, workers or cores())
         with stage("Statistics and report"):
             found = write_results(run.path, outcome)
         found |= summary(run.path, outcome, time.perf_counter() - begun)
@@ -103,35 +111,26 @@ def draw(labelled: Labelled, count: int, seed: int) -> Labelled:
     )
 
 
-def _networks(outcome: Outcome, run: RunFolder, stage: Stages) -> None:
+def _networks(outcome: Outcome, run: RunFolder, workers: int) -> None:
     """The two networks: equal in everything but the weights that the encoder starts from."""
     base: Encoder = encoder_of(outcome.folder)
-    arms = (("pretrained", "Pre-trained network", False), ("random", "Same network, random weights", True))
-    for name, label, scratch in arms:
-        settings = outcome.options.training(scratch)
-        context = Context.start(settings.accelerator, settings.precision)
-        outcome.precision = context.precision
-        with stage(label), stop_signals() as stop:
-            result = run_cells(
-                outcome.data,
-                outcome.splits,
-                base,
-                settings,
-                folder=run.path / "cells" / name,
-                context=context,
-                stop=stop,
-            )
-        predicted = [
-            np.mean([cell.predicted["test"] for cell in result.cells if cell.cell.split == at], axis=0)
-            for at in range(len(outcome.splits))
-        ]
+    folder = run.path / "cells"
+    settings = {name: outcome.options.training(scratch) for name, _, scratch in NETWORKS}
+    context = Context.start()
+    outcome.precision = outcome.options.training(False).precision
+    train_side_by_side(run, outcome, settings, folder, workers if context.device.type == "cpu" else 1)
+    for name, label, _ in NETWORKS:
+        result = run_cells(
+            outcome.data, outcome.splits, base, settings[name], folder=folder / name, context=context, quiet=True
+        )
+        predicted = [cell.predicted["test"] for cell in result.cells]
         outcome.networks[name] = result
         outcome.arms.append(Arm(name, label, predicted, result.seconds, result.trained_parameters))
 
 
-def _baselines(outcome: Outcome, stage: Stages) -> None:
-    with stage("Forest and mean"):
-        features = fragment_counts(outcome.labelled.mols)
-        for name in ("forest", "mean"):
-            found = run_baseline(name, features, outcome.data.y, outcome.data.targets, outcome.splits, workers=cores())
-            outcome.arms.append(Arm(name, found.label, found.predicted, found.seconds))
+def _baselines(outcome: Outcome, workers: int) -> None:
+    """The methods that need no network."""
+    features = fragment_counts(outcome.labelled.mols)
+    for name in ("forest", "mean"):
+        found = run_baseline(name, features, outcome.data.y, outcome.data.targets, outcome.splits, workers=workers)
+        outcome.arms.append(Arm(name, found.label, found.predicted, found.seconds))
