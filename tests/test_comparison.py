@@ -80,9 +80,15 @@ def test_one_split_gives_no_interval_and_no_verdict():
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.01, 0.03, "helps"), (-0.03, -0.01, "hurts"), (-0.03, 0.2, "undecided"), (-0.04, 0.04, "no practical difference"),
-     (0.001, 0.04, "no practical difference"), (-0.2, 0.01, "undecided")],
-)  # fmt: skip
+    [
+        (0.01, 0.03, "helps"),
+        (-0.03, -0.01, "hurts"),
+        (-0.03, 0.2, "undecided"),
+        (-0.04, 0.04, "no practical difference"),
+        (0.001, 0.04, "no practical difference"),
+        (-0.2, 0.01, "undecided"),
+    ],
+)
 def test_verdicts(low, high, expected):
     zone = 0.05 if expected == "no practical difference" else 0.005
     assert verdict(Difference((low + high) / 2, low, high, 0.1, 3, 5), zone) == expected

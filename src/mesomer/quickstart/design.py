@@ -1,7 +1,7 @@
 """What the quickstart compares, and the record that its stages fill.
 
 Decided: settings are fixed beforehand and equal for both networks (epochs, batches, rate, seeds, folds); molecules are
-drawn down to `molecules`, so that five folds, and with them an interval, fit into the time. Left out: tuning.
+drawn down to `molecules`, so that three folds, and with them an interval, fit into the time. Left out: tuning.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class QuickstartOptions:
     """The design of the comparison."""
 
     molecules: int = 1000
-    folds: int = 5
-    epochs: int = 5
-    batch_size: int = 32
+    folds: int = 3
+    epochs: int = 4
+    batch_size: int = 16
     max_lr: float = 1e-3
     seed: int = 0
 
