@@ -196,6 +196,21 @@ def test_a_frozen_encoder_learns_nothing_and_drops_nothing():
     assert model.encoder.atoms.weight.grad is not None
 
 
+def test_standard_of_constant_columns_blows_nothing_up():
+    model = PropertyModel(Tiny(), [Output("regression")], standardize=True)
+    rows = torch.randn(50, 6)
+    rows[:, 0], rows[:, 1] = 3.0, 1e-9 * rows[:, 1]
+    model.set_standard([rows, torch.ones(50, 6)])
+    assert model.centers[0, 0] == 3.0 and model.scales[0].min() > 1e-3
+    assert torch.allclose(model.scales[0, 2:], rows[:, 2:].std(0, correction=0))
+    assert (model.scales[1] == 1).all()
+    twin = PropertyModel(Tiny(), **model.config())
+    twin.load_state_dict(model.state_dict())
+    batch = collate(GRAPHS)
+    assert torch.equal(model.eval().predict(batch), twin.eval().predict(batch))
+    assert not torch.equal(model.predict(batch), PropertyModel(Tiny(), [Output("regression")]).eval().predict(batch))
+
+
 def test_probe_is_linear_in_the_standardised_vector():
     encoder = Tiny().eval()
     probe = ProbeModel(encoder, [Output("binary")], vector_width=12, descriptors_dim=1)

@@ -106,7 +106,15 @@ class PropertyHead(nn.Module):
 
 
 class PropertyModel(nn.Module):
-    """Encoder, readout and one head for each of the encoder's readout views."""
+    """Encoder, readout and one head for each of the encoder's readout views.
+
+    With `standardize` a head sees its input minus a center, divided by a scale: fixed numbers that `set_standard`
+    takes from the training molecules before training. Molecule vectors differ little beside what they have in common, and
+    heads learn slowly from them as they are. Published models do not have it.
+    """
+
+    centers: Tensor
+    scales: Tensor
 
     def __init__(
         self,
@@ -122,6 +130,7 @@ class PropertyModel(nn.Module):
         dropout: float = 0.0,
         activation: str = "ReLU",
         disagreement: float = 0.1,
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         self.outputs = [Output(*output) for output in outputs]
@@ -136,6 +145,10 @@ class PropertyModel(nn.Module):
         self.readout = Readout(encoder.width, readout, attn_hidden, attn_out)
         width = self.readout.out_width + descriptors_dim
         columns = sum(output.width for output in self.outputs)
+        self.standardize = standardize
+        if standardize:
+            self.register_buffer("centers", torch.zeros(len(self.views), width))
+            self.register_buffer("scales", torch.ones(len(self.views), width))
         self.heads = nn.ModuleList(
             PropertyHead(width, columns, ffn_hidden, ffn_layers, dropout, activation) for _ in self.views
         )
@@ -150,6 +163,7 @@ class PropertyModel(nn.Module):
             "dropout": dropout,
             "activation": activation,
             "disagreement": disagreement,
+            "standardize": standardize,
         }
 
     def config(self) -> dict[str, Any]:
@@ -192,11 +206,26 @@ class PropertyModel(nn.Module):
         self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None
     ) -> list[Tensor]:
         """As `forward`, from views that are there already: members with one frozen encoder share them."""
+        vectors = self.head_inputs(encoded, batch, descriptors)
+        if self.standardize:
+            vectors = [(x - self.centers[at]) / self.scales[at] for at, x in enumerate(vectors)]
+        return [head(vector) for head, vector in zip(self.heads, vectors, strict=True)]
+
+    def head_inputs(self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
+        """The readout of each view with the descriptors behind it, not standardised: a list of [M, R + descriptors]."""
         vectors = self.readouts(encoded, batch)
-        return [
-            head(_with_descriptors(vector, descriptors, self.descriptors_dim))
-            for head, vector in zip(self.heads, vectors, strict=True)
-        ]
+        return [_with_descriptors(vector, descriptors, self.descriptors_dim) for vector in vectors]
+
+    def set_standard(self, inputs: Sequence[Tensor]) -> None:
+        """Takes center and scale of each view from the head inputs [n, R + descriptors] of the training molecules.
+
+        A column that hardly varies is not blown up: no scale is below a hundredth of the view's mean.
+        """
+        for at, rows in enumerate(inputs):
+            spread = rows.double().std(0, correction=0)
+            floor = 0.01 * spread.mean() if spread.mean() > 0 else spread.new_ones(())
+            self.centers[at] = rows.double().mean(0)
+            self.scales[at] = torch.maximum(spread, floor)
 
     def loss(self, raw: list[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, count) over the present labels; see `property_loss`."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 from small_models import heteroatoms, molecules, read_table, save_encoder, small_encoder, write_table
 
+from mesomer.chem.graph import collate
 from mesomer.data.labels import read_labels
 from mesomer.data.splits import splits_for
 from mesomer.data.tables import open_table
@@ -20,7 +21,7 @@ from mesomer.errors import MesomerError
 from mesomer.run import Interrupted, StopRequest
 from mesomer.training.context import Context
 from mesomer.training.finetune import finetune, run_cells
-from mesomer.training.finetune_cell import Cells, read_cell, write_cell
+from mesomer.training.finetune_cell import Cells, read_cell, standardize_inputs, write_cell
 from mesomer.training.finetune_network import PropertyBatches, PropertyTrainee, curve_table
 from mesomer.training.finetune_plan import FinetuneOptions, check_parts, plan_cells, property_data
 from mesomer.training.finetune_report import split_sentence, trivial_scores
@@ -242,7 +243,7 @@ def test_probe_is_ridge_on_the_vectors(numbers, two_splits, context):
 
     from mesomer.metrics import rmse
     from mesomer.training.finetune_cell import molecule_vectors
-    from mesomer.training.probe import PENALTIES
+    from mesomer.training.probe import RIDGE_PENALTIES
 
     base = small_encoder().eval()
     split = two_splits[0]
@@ -252,10 +253,55 @@ def test_probe_is_ridge_on_the_vectors(numbers, two_splits, context):
     standard = Scaling.fit(vectors[split.train])
     x, y = standard.apply(vectors), numbers.y[:, 0]
     scale = y[split.train].std()
-    models = [Ridge(alpha=penalty).fit(x[split.train], y[split.train] / scale) for penalty in PENALTIES]
+    models = [Ridge(alpha=penalty).fit(x[split.train], y[split.train] / scale) for penalty in RIDGE_PENALTIES]
     best = min(models, key=lambda model: rmse(y[split.valid] / scale, model.predict(x[split.valid])))
     expected = best.predict(x[split.test]) * scale
     assert result.cells[0].predicted["test"][:, 0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_probe_of_classes_is_logistic_regression():
+    """Binary and multi-class targets together, missing labels in one, each at its own best penalty."""
+    from sklearn.linear_model import LogisticRegression
+
+    from mesomer.data.splits import Split
+    from mesomer.metrics import log_loss
+    from mesomer.training.predictor import Target
+    from mesomer.training.probe import CLASS_PENALTIES, fit_linear
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 20))
+    y = np.stack([x[:, 0] + rng.normal(size=300) > 0, np.digitize(x[:, 1] + rng.normal(size=300), [-0.5, 0.5])], 1)
+    y = y.astype(float)
+    y[::7, 0] = np.nan
+    split = Split("s", "s", np.arange(200), np.arange(200, 260), np.arange(260, 300))
+    targets = [Target("two", "binary", ("no", "yes")), Target("three", "multiclass", ("a", "b", "c"))]
+    weights, offsets = fit_linear(x, y, targets, split)
+    for at, rows in ((0, slice(0, 1)), (1, slice(1, 4))):
+        train, valid = (part[~np.isnan(y[part, at])] for part in (split.train, split.valid))
+        models = [
+            LogisticRegression(C=1 / p, max_iter=5000, tol=1e-8).fit(x[train], y[train, at]) for p in CLASS_PENALTIES
+        ]
+        best = min(models, key=lambda model: log_loss(y[valid, at], model.predict_proba(x[valid])))
+        assert weights[rows] == pytest.approx(best.coef_, abs=1e-3)
+        logits = x[split.test] @ weights[rows].T + offsets[rows]
+        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True) if at else 1 / (1 + np.exp(-logits))
+        assert shares == pytest.approx(best.predict_proba(x[split.test])[:, 0 if at else 1 :], abs=1e-3)
+
+
+def test_heads_see_vectors_standardised_on_the_training_part(numbers, two_splits, context):
+    split, options = two_splits[0], replace(QUICK, epochs=1)
+    runner = Cells(numbers, two_splits, small_encoder(), options, context)
+    model = runner.network(plan_cells(two_splits, options)[0])
+    batches = PropertyBatches(numbers, split.train, Scaling.none(1), None, 16, 0)
+    standardize_inputs(model, batches, split.train, context.device)
+    batch = collate([numbers.graphs[at] for at in split.train])
+    for at, vectors in enumerate(model.head_inputs(model.encode(batch), batch)):
+        standard = (vectors - model.centers[at]) / model.scales[at]
+        assert standard.mean(0).abs().max() < 1e-4 and standard.std(0, correction=0).max() < 1.001
+    trained = train(numbers, [split], context, options).predictor.members[0]
+    assert torch.equal(trained.centers, model.centers) and torch.equal(trained.scales, model.scales)
+    plain = train(numbers, [split], context, replace(options, standardize=False)).predictor.members[0]
+    assert "centers" not in plain.state_dict()
 
 
 def test_probe_of_classes_with_missing_labels(mixed_table, context):

@@ -39,6 +39,7 @@ def finetune(
     dropout: float = 0.1,
     activation: Literal["ReLU", "LeakyReLU", "PReLU", "tanh", "SELU", "ELU"] = "ReLU",
     disagreement: float = 0.1,
+    standardize: bool = True,
     smiles_column: str | None = None,
     max_atoms: int = 500,
     seed: int = 0,
@@ -86,6 +87,7 @@ def finetune(
         dropout: Dropout in the heads.
         activation: Activation in the heads.
         disagreement: Weight of the squared difference between the two heads in the loss.
+        standardize: Give the heads standardised vectors (published models did not; much slower to train without).
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
         seed: Start of all random numbers.
@@ -109,7 +111,8 @@ def finetune(
         freeze=freeze, unfreeze_after=unfreeze_after, probe=probe, ensemble=ensemble, scratch=scratch,
         descriptors=tuple(descriptors or ()), readout=readout, attn_hidden=attn_hidden, attn_out=attn_out,
         ffn_hidden=ffn_hidden, ffn_layers=ffn_layers, dropout=dropout, activation=activation,
-        disagreement=disagreement, seed=seed, precision=precision, accelerator=accelerator, save_minutes=save_minutes,
+        disagreement=disagreement, standardize=standardize, seed=seed, precision=precision, accelerator=accelerator,
+        save_minutes=save_minutes,
     )  # fmt: skip
     use_threads(threads)
     model = model or default_model()
@@ -129,7 +132,8 @@ def finetune(
         "clip": clip, "patience": patience, "select": select, "freeze": freeze, "unfreeze_after": unfreeze_after,
         "descriptors": descriptors, "readout": readout, "attn_hidden": attn_hidden, "attn_out": attn_out,
         "ffn_hidden": ffn_hidden, "ffn_layers": ffn_layers, "dropout": dropout, "activation": activation,
-        "disagreement": disagreement, "smiles_column": smiles_column, "max_atoms": max_atoms, "seed": seed,
+        "disagreement": disagreement, "standardize": standardize, "smiles_column": smiles_column,
+        "max_atoms": max_atoms, "seed": seed,
         "precision": precision, "accelerator": accelerator, "threads": threads, "save_minutes": save_minutes,
     }  # fmt: skip
     found, _ = train(

@@ -116,6 +116,7 @@ class Cells:
                 dropout=options.dropout,
                 activation=options.activation,
                 disagreement=options.disagreement,
+                standardize=options.standardize,
             )
 
     def _train(
@@ -130,6 +131,8 @@ class Cells:
         extra = descriptor_scaling(self.data, split.train)
         batches = PropertyBatches(self.data, split.train, scaling, extra, options.batch_size, cell.seed)
         model = self.network(cell)
+        if options.standardize:
+            standardize_inputs(model, batches, split.train, self.context.device)
         trainee = PropertyTrainee(model, batches, split.valid, scaling, options)
         listener = CurveListener(None if work is None else work / "curve.jsonl", on_step)
         if work is not None:
@@ -226,6 +229,22 @@ class Cells:
             descriptors=list(self.data.descriptor_names),
             descriptor_scalings=[] if extra is None else [extra],
         ).to(self.context.device)
+
+
+@torch.no_grad()
+def standardize_inputs(
+    model: PropertyModel, batches: PropertyBatches, train: NDArray[np.integer], device: torch.device
+) -> None:
+    """Fixes what the heads subtract and divide by, from the training part as the untrained network sees it."""
+    model.to(device).eval()
+    rows: list[list[Tensor]] = [[] for _ in model.views]
+    sizes = np.array([len(batches.data.graphs[at].atoms) for at in train])
+    for part in atom_parts(sizes, VALIDATION_ATOMS):
+        batch = batches.batch(train[part]).to(device)
+        inputs = model.head_inputs(model.encode(batch), batch, batch.extras.get("descriptors"))
+        for kept, found in zip(rows, inputs, strict=True):
+            kept.append(found)
+    model.set_standard([torch.cat(kept) for kept in rows])
 
 
 def batches_of(data: PropertyData, positions: NDArray[np.integer]) -> list[tuple[NDArray[np.integer], GraphBatch]]:

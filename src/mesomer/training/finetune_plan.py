@@ -30,7 +30,7 @@ LARGEST_LABEL = 1e15
 NETWORK_OPTIONS = frozenset({
     "epochs", "batch_size", "max_lr", "warmup_epochs", "encoder_lr_scale", "weight_decay", "clip", "patience", "select",
     "freeze", "unfreeze_after", "ensemble", "readout", "attn_hidden", "attn_out", "ffn_hidden", "ffn_layers", "dropout",
-    "activation", "disagreement",
+    "activation", "disagreement", "standardize",
 })  # fmt: skip
 
 
@@ -61,6 +61,7 @@ class FinetuneOptions:
     dropout: float = 0.1
     activation: str = "ReLU"
     disagreement: float = 0.1
+    standardize: bool = True
     seed: int = 0
     precision: str = "32"
     accelerator: str = "auto"

@@ -1,26 +1,31 @@
-"""The linear probe: ridge or logistic regression on the vectors of a frozen encoder.
+"""Linear models on fixed vectors: ridge for numbers, penalised logistic regression for classes.
 
-Vectors (and descriptors) are standardised on the training part; the strength of the penalty is the one of a fixed grid
-that does best on the validation part. Fast, and the safer choice with few labels.
+Inputs are standardised by the caller; the strength of the penalty is, target by target, the one of a fixed grid that
+does best on the validation part. All class targets are solved together, from strong to weak penalties, so that 617
+targets cost little more than one. The linear probe is such a model on the vectors of a frozen encoder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mesomer.data.splits import Split
 from mesomer.encoders.base import Encoder
-from mesomer.heads import ProbeModel
+from mesomer.heads import Output, ProbeModel, property_loss
 from mesomer.metrics import log_loss, rmse
 from mesomer.training.finetune_plan import PropertyData
-from mesomer.training.predictor import class_columns, scaled_descriptors
+from mesomer.training.predictor import Target, class_columns, scaled_descriptors
 from mesomer.training.scaling import Scaling
 
-PENALTIES = np.logspace(-2, 5, 15)
+RIDGE_PENALTIES = np.logspace(-2, 5, 15)
+CLASS_PENALTIES = np.logspace(4, -2, 7)
 Matrix = NDArray[np.float64]
-Linear = tuple[Matrix, Matrix]
+_STEPS = 100
 
 
 def fit_probe(
@@ -38,19 +43,7 @@ def fit_probe(
     if data.descriptors is not None and extra is not None:
         features = np.concatenate([features, scaled_descriptors(data.descriptors, extra).numpy()], 1)
     standard = Scaling.fit(features[split.train])
-    inputs = standard.apply(features)
-    truth = scaling.apply(data.y)
-    weights = np.zeros((model.linear.out_features, inputs.shape[1]))
-    offsets = np.zeros(model.linear.out_features)
-    for at, (target, columns) in enumerate(class_columns(data.targets)):
-        train = split.train[~np.isnan(truth[split.train, at])]
-        valid = split.valid[~np.isnan(truth[split.valid, at])]
-        if len(train) == 0:
-            continue
-        fitted = _regression if target.type == "regression" else _classification
-        weights[columns], offsets[columns] = fitted(
-            inputs[train], truth[train, at], inputs[valid], truth[valid, at], target.output.width
-        )
+    weights, offsets = fit_linear(standard.apply(features), scaling.apply(data.y), data.targets, split)
     with torch.no_grad():
         model.center.copy_(torch.from_numpy(standard.mean))
         model.scale.copy_(torch.from_numpy(standard.deviation))
@@ -59,60 +52,98 @@ def fit_probe(
     return model
 
 
-def _regression(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    x_valid: NDArray[np.float64],
-    y_valid: NDArray[np.float64],
-    width: int,
-) -> Linear:
-    """Ridge regression for every penalty from one decomposition."""
+def fit_linear(inputs: Matrix, truth: Matrix, targets: Sequence[Target], split: Split) -> tuple[Matrix, Matrix]:
+    """Weights [T', columns] and offsets [T'] of all targets, from standardised inputs [M, columns].
+
+    truth [M, T]: scaled values and class numbers, NaN where missing. A target without a label in the training part
+    keeps zeros.
+    """
+    columns = class_columns(targets)
+    weights = np.zeros((columns[-1][1].stop, inputs.shape[1]))
+    offsets = np.zeros(len(weights))
+    for at, (target, place) in enumerate(columns):
+        if target.type == "regression":
+            weights[place], offsets[place] = _ridge(inputs, truth[:, at], split)
+    classes = [at for at, target in enumerate(targets) if target.type != "regression"]
+    if classes:
+        found = _logistic(inputs, truth[:, classes], [targets[at].output for at in classes], split)
+        start = 0
+        for at in classes:
+            place = columns[at][1]
+            width = place.stop - place.start
+            weights[place], offsets[place] = found[0][start : start + width], found[1][start : start + width]
+            start += width
+    return weights, offsets
+
+
+def _ridge(inputs: Matrix, truth: Matrix, split: Split) -> tuple[Matrix, float]:
+    """Ridge regression of one target: every penalty from one decomposition."""
+    train, valid = (part[~np.isnan(truth[part])] for part in (split.train, split.valid))
+    if len(train) == 0:
+        return np.zeros(inputs.shape[1]), 0.0
+    x, y = inputs[train], truth[train]
     center, offset = x.mean(0), y.mean()
     left, singular, right = np.linalg.svd(x - center, full_matrices=False)
     projected = left.T @ (y - offset)
     found = []
-    for penalty in PENALTIES:
+    for penalty in RIDGE_PENALTIES:
         weights = right.T @ (singular * projected / (singular**2 + penalty))
         constant = offset - center @ weights
-        error = rmse(y_valid, x_valid @ weights + constant) if len(y_valid) else 0.0
-        found.append((error, weights, constant))
+        error = rmse(truth[valid], inputs[valid] @ weights + constant) if len(valid) else 0.0
+        found.append((error, weights, float(constant)))
     _, weights, constant = min(found, key=lambda entry: entry[0])
-    return weights[None, :], np.array([constant])
+    return weights, constant
 
 
-def _classification(
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-    x_valid: NDArray[np.float64],
-    y_valid: NDArray[np.float64],
-    width: int,
-) -> Linear:
-    """Logistic regression; classes that the training part lacks keep a very low logit."""
-    from sklearn.linear_model import LogisticRegression
+def _logistic(inputs: Matrix, truth: Matrix, outputs: Sequence[Output], split: Split) -> tuple[Matrix, Matrix]:
+    """Logistic regression of all class targets at once, each with its own best penalty."""
+    x, labels = torch.from_numpy(inputs[split.train]), torch.from_numpy(truth[split.train])
+    width = sum(output.width for output in outputs)
+    weights = torch.zeros(width, x.shape[1], dtype=x.dtype)
+    offsets = torch.zeros(width, dtype=x.dtype)
+    best = [np.inf] * len(outputs)
+    chosen, constants = np.zeros((width, x.shape[1])), np.zeros(width)
+    for penalty in CLASS_PENALTIES:
+        weights, offsets = _minimise(x, labels, outputs, float(penalty), weights, offsets)
+        logits = inputs[split.valid] @ weights.numpy().T + offsets.numpy()
+        start = 0
+        for at, output in enumerate(outputs):
+            place = slice(start, start + output.width)
+            start += output.width
+            error = _log_loss(truth[split.valid, at], logits[:, place])
+            if error < best[at]:
+                best[at] = error
+                chosen[place], constants[place] = weights[place].numpy(), offsets[place].numpy()
+    return chosen, constants
 
-    names = np.unique(y).astype(int)
-    rows = max(width, 2)
-    best: tuple[float, Linear] | None = None
-    for penalty in PENALTIES:
-        weights, offsets = np.zeros((rows, x.shape[1])), np.full(rows, -30.0)
-        if len(names) == 1:
-            offsets[names[0]] = 0.0
-        else:
-            model = LogisticRegression(C=1 / penalty, max_iter=500).fit(x, y)
-            if len(names) == 2:
-                weights[names[1]], offsets[names] = model.coef_[0], [0.0, model.intercept_[0]]
-            else:
-                weights[names], offsets[names] = model.coef_, model.intercept_
-        logits = x_valid @ weights.T + offsets
-        logits -= logits.max(1, keepdims=True)
-        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        error = log_loss(y_valid, shares) if len(y_valid) else 0.0
-        if best is None or error < best[0]:
-            best = error, (weights, offsets)
-        if len(names) == 1:
-            break
-    assert best is not None
-    weights, offsets = best[1]
-    if width == 1:  # one column: the logit of class 1 against class 0
-        return weights[1:2] - weights[0:1], offsets[1:2] - offsets[0:1]
-    return weights, offsets
+
+def _minimise(
+    x: Tensor, labels: Tensor, outputs: Sequence[Output], penalty: float, weights: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sum of the log losses of the present labels plus half the penalty on the squared weights, from a start."""
+    weights, offsets = weights.clone().requires_grad_(True), offsets.clone().requires_grad_(True)
+    solver = torch.optim.LBFGS(
+        [weights, offsets], max_iter=_STEPS, tolerance_grad=1e-6, history_size=20, line_search_fn="strong_wolfe"
+    )
+
+    def objective() -> Tensor:
+        solver.zero_grad()
+        loss, _ = property_loss([x @ weights.T + offsets], labels, outputs)
+        loss = loss + penalty / 2 * weights.square().sum()
+        loss.backward()
+        return loss
+
+    solver.step(objective)
+    return weights.detach(), offsets.detach()
+
+
+def _log_loss(truth: Matrix, logits: Matrix) -> float:
+    """Log loss over the present labels; 0 where there is none, so that the strongest penalty stays."""
+    present = ~np.isnan(truth)
+    if not present.any():
+        return 0.0
+    logits = logits[present]
+    if logits.shape[1] == 1:
+        return log_loss(truth[present], 1 / (1 + np.exp(-logits[:, 0])))
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return log_loss(truth[present], shares / shares.sum(1, keepdims=True))
