@@ -396,3 +396,23 @@ def test_unknown_level_and_encoder_as_predictor(encoder):
         Embedder(encoder, "molecules")
     with pytest.raises(MesomerError, match="predicts no property"):
         TablePredictor(encoder)
+
+
+def test_frames_are_read_by_their_smiles_column():
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+    import mesomer
+
+    columns = {"name": ["a", "b", "c"], "SMILES": ["CCO", "c1ccccc1", "xx"]}
+    model = mesomer.load()
+    wanted = model.embed(columns["SMILES"])
+    for frame in (pd.DataFrame(columns), pl.DataFrame(columns), pa.table(columns)):
+        found = model.embed(frame)
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+        assert model.reasons(frame) == [None, None, "cannot parse"]
+    for command in (mesomer.finetune, mesomer.check, mesomer.prepare):
+        with pytest.raises(MesomerError, match="takes a file, not a DataFrame"):
+            command(pd.DataFrame(columns), **({} if command is mesomer.check else {"output": "nowhere"}))

@@ -109,8 +109,8 @@ class PropertyModel(nn.Module):
     """Encoder, readout and one head for each of the encoder's readout views.
 
     With `standardize` a head sees its input minus a center, divided by a scale: fixed numbers that `set_standard`
-    takes from the training molecules before training. Molecule vectors differ little beside what they have in common, and
-    heads learn slowly from them as they are. Published models do not have it.
+    takes from the training molecules before training. Molecule vectors differ little beside what they have in common,
+    and heads learn slowly from them as they are. Published models do not have it.
     """
 
     centers: Tensor

@@ -49,9 +49,11 @@ def check(
     from mesomer.data.rejects import Rejects
     from mesomer.data.repeats import SplitColumn
     from mesomer.data.review import Columns, Structures
-    from mesomer.data.tables import Chunk, open_table
+    from mesomer.data.tables import Chunk, open_table, refuse_frame
     from mesomer.files import check_writable
     from mesomer.progress import Progress
+
+    refuse_frame(data, "check")
 
     rejects_path = None if output is None else f"{output}.rejects.csv"
     if output is not None and rejects_path is not None:

@@ -98,6 +98,7 @@ def finetune(
         overwrite: Replace another run in the output folder.
     """
     from mesomer.data.benchmarks import BENCHMARKS, resolve_data, target_columns, uses_canonical_scaffolds
+    from mesomer.data.tables import refuse_frame
     from mesomer.errors import MesomerError
     from mesomer.inference.batches import use_threads
     from mesomer.report import finetune_report
@@ -114,6 +115,7 @@ def finetune(
         disagreement=disagreement, standardize=standardize, seed=seed, precision=precision, accelerator=accelerator,
         save_minutes=save_minutes,
     )  # fmt: skip
+    refuse_frame(data, "finetune")
     use_threads(threads)
     model = model or default_model()
     path = resolve_data(data)

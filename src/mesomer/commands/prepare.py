@@ -37,8 +37,10 @@ def prepare(
 
     from mesomer.data.corpus import CARD
     from mesomer.data.prepare import add_to_corpus, prepare_corpus
-    from mesomer.data.tables import find_files
+    from mesomer.data.tables import find_files, refuse_frame
     from mesomer.errors import MesomerError
+
+    refuse_frame(corpus, "prepare")
 
     names = add or []
     # A comma in the name of a file that is there separates nothing.

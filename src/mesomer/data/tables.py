@@ -195,10 +195,24 @@ def open_table(source: Any, smiles_column: str | None = None, max_atoms: int = 5
     return Table(_readers(source), smiles_column, max_atoms, chunk_rows)
 
 
+def is_frame(source: Any) -> bool:
+    """Whether it is a pandas or polars frame or an Arrow table."""
+    return type(source).__module__.split(".")[0] in _FRAMES and hasattr(type(source), "columns")
+
+
+def refuse_frame(source: Any, command: str) -> None:
+    """For what keeps a record of its input file: a frame in memory has none."""
+    if is_frame(source):
+        raise MesomerError(
+            f"{command} takes a file, not a {type(source).__name__}: its record names the input by its SHA-256.",
+            "Write the frame to a file, for example with to_csv or write_csv, and give its path.",
+        )
+
+
 def _readers(source: Any) -> list[Reader]:
     if isinstance(source, str | os.PathLike):
         return [_file_reader(path) for path in find_files(source)]
-    if type(source).__module__.split(".")[0] in _FRAMES and hasattr(type(source), "columns"):
+    if is_frame(source):
         return [Frame(source)]
     if isinstance(source, bytes) or not hasattr(source, "__iter__"):
         raise MesomerError(f"A {type(source).__name__} is no table.", "Give a path, a frame or a list of SMILES.")

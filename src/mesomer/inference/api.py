@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesomer.data.tables import open_table
+from mesomer.data.tables import is_frame, open_table
 from mesomer.errors import MesomerError
 from mesomer.inference.embed import Embedder
 from mesomer.inference.predict import TablePredictor
@@ -78,10 +77,11 @@ class Model:
         return {name: np.array(values) for name, values in parts.items()}
 
 
-def _listed(smiles: Any) -> Sequence[Any]:
+def _listed(smiles: Any) -> Any:
+    """A list of SMILES or molecules; a frame stays one, and its SMILES column is found as in any table."""
     if isinstance(smiles, str):
         raise MesomerError("One SMILES is no list.", f"Write [{smiles!r}].")
-    return list(smiles)
+    return smiles if is_frame(smiles) else list(smiles)
 
 
 def load(name: str | os.PathLike[str] | None = None, accelerator: str = "auto") -> Model:
