@@ -169,7 +169,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(finished,
         raise AssertionError("a finished part was trained again")
 
     monkeypatch.setattr("mesomer.training.finetune_cell.fit", no_training)
-    assert quickstart(folder, model=encoder, options=options, workers=1)["state"] == "done"
+    found = quickstart(folder, model=encoder, options=options, workers=1)
+    assert found["state"] == "done" and "since the run was resumed" in found["text"]
     assert (folder / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
     assert not (folder / "cells").exists()
 
@@ -243,6 +244,8 @@ def test_a_network_that_learnt_nothing_is_said_to():
     assert "next to nothing" in nothing[0]
     assert not any("next to nothing" in text for text in something)
     assert any("probability of 80 %" in text for text in something)
+    slow = limits(outcome_of(pretrained=0.5, random=0.99, forest=0.5, mean=1.0))
+    assert "one of speed" in slow[0]
 
 
 def test_molecules_are_drawn_by_the_seed_and_keep_their_order():

@@ -57,7 +57,7 @@ def write_results(folder: Path, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def summary(folder: Path, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def summary(folder: Path, outcome: Outcome, seconds: float, resumed: bool = False) -> dict[str, Any]:
     """The stages' times and the text for the console."""
     labels = {arm.label: f"{np.mean(scores(outcome, arm)):.3f}" for arm in outcome.arms}
     width = max(map(len, [*labels, *outcome.stages]))
@@ -67,7 +67,7 @@ def summary(folder: Path, outcome: Outcome, seconds: float) -> dict[str, Any]:
         f"RMSE ({UNIT}), mean of {len(outcome.splits)} held-out parts",
         *(f"  {label:<{width}}  {value}" for label, value in labels.items()),
         "",
-        f"Time on {_machine()}",
+        f"Time{' since the run was resumed' if resumed else ''}, on {_machine()}",
         *(f"  {name:<{width}}  {value:6.1f} s" for name, value in outcome.stages.items()),
         f"  {'In all':<{width}}  {seconds:6.1f} s",
         "",
@@ -113,8 +113,8 @@ def limits(outcome: Outcome) -> list[str]:
     said = [
         f"One set, one property, {folds} overlapping training parts of about {len(outcome.splits[0].train):,} "
         "molecules: the interval says what new molecules of this kind would show, not what another property would.",
-        f"Training was short ({options.epochs} epochs) and nothing was tuned, for any method: with more epochs or "
-        "other settings each network may do better, and the order may change.",
+        f"Training was short ({options.epochs} epochs) and nothing was tuned on this set, for any method: with more "
+        "epochs or other settings each network may do better, and the order may change.",
         "Whether test molecules occur in the corpus of the pre-training (without their labels) was not looked at.",
     ]
     if found.detectable is not None:
@@ -123,10 +123,14 @@ def limits(outcome: Outcome) -> list[str]:
             "with a probability of 80 %; a smaller one would mostly be missed."
         ))  # fmt: skip
     means = {arm.name: float(np.mean(scores(outcome, arm))) for arm in outcome.arms}
-    if means["pretrained"] > means["mean"] - zone(outcome):
-        said.insert(
-            0, "The fine-tuned network hardly beats the mean of the training labels: it has learnt next to nothing."
-        )
+    for name, text in (
+        ("random", "The network from random weights hardly beats the mean of the training labels: in this time it has "
+         "learnt next to nothing, so a gain over it is one of speed, which longer training may close."),
+        ("pretrained", "The fine-tuned network hardly beats the mean of the training labels: it has learnt next to "
+         "nothing."),
+    ):  # fmt: skip
+        if means[name] > means["mean"] - zone(outcome):
+            said.insert(0, text)
     return said
 
 
@@ -284,9 +288,9 @@ def _method(outcome: Outcome, about: Mapping[str, Any]) -> str:
         "differs in the initial weights of the encoder only, were trained alike: "
         f"{training_sentence(options.training(False))}; the same seeds, batches and folds. The forest (500 trees, "
         "square root of the columns at each cut) saw ECFP4 counts in 2,048 columns and the training part alone. No "
-        "setting was tuned. RMSE differences were averaged over the folds; the 95 % interval is the corrected "
-        "resampled t (Nadeau and Bengio 2003), each for itself. The interval over molecules is a paired percentile "
-        "bootstrap of the test molecules within each fold (2,000 draws). Differences within "
+        "setting was tuned on this set. RMSE differences were averaged over the folds; the 95 % interval is the "
+        "corrected resampled t (Nadeau and Bengio 2003), each for itself. The interval over molecules is a paired "
+        "percentile bootstrap of the test molecules within each fold (2,000 draws). Differences within "
         f"±{zone(outcome):.3f}, a twentieth of the labels' standard deviation, count as no practical difference. "
         f"Mesomer {__version__}."
     )

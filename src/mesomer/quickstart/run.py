@@ -89,7 +89,7 @@ def quickstart(
             _baselines(outcome, workers or cores())
         with stage("Statistics and report"):
             found = write_results(run.path, outcome)
-        found |= summary(run.path, outcome, time.perf_counter() - begun)
+        found |= summary(run.path, outcome, time.perf_counter() - begun, run.state == "resumed")
         run.finish(found)
     remove(Path(output) / "cells")
     return found | {"state": "done"}
