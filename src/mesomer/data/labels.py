@@ -10,7 +10,7 @@ there are too few labels to go on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ class _Rows:
 def read_labels(
     table: Table,
     targets: Sequence[str],
-    task: str | None = None,
+    task: str | Mapping[str, str] | None = None,
     keep: Sequence[str] = (),
     rejects: Rejects | None = None,
     watch: Callable[[Chunk], None] | None = None,
@@ -95,7 +95,7 @@ def read_labels(
     Args:
         table: The table.
         targets: Names of the target columns.
-        task: `regression`, `binary` or `multiclass` for all targets; inferred for each if not given.
+        task: `regression`, `binary` or `multiclass` for all targets, or for each by its name; inferred if not given.
         keep: Further columns wanted, such as one that holds the split.
         rejects: Where bad rows go; kept in memory if not given.
         watch: Called with every parsed chunk, for those who want to see more of it in the same pass.
@@ -115,7 +115,8 @@ def read_labels(
     rejects = Rejects(several_files=len(table.files) > 1) if rejects is None else rejects
     unread = Rejects()
     rows, count = _collect(table, [*targets, *keep], unread, watch)
-    targets_read = [read_target(name, rows.cells[name], rows.rows, task) for name in targets]
+    kinds = task if isinstance(task, Mapping) else dict.fromkeys(targets, task)
+    targets_read = [read_target(name, rows.cells[name], rows.rows, kinds.get(name)) for name in targets]
     bad = sorted({at for column in targets_read for at in column.bad})
     for at in bad:
         unread.add(rows.rows[at], rows.lines[at], rows.smiles[at], BAD_LABEL, rows.files[at])

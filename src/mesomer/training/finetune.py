@@ -180,9 +180,9 @@ def finetune(
     inputs = {str(path): sha256_of(path) for path in find_files(data)} | {f"model {model}": folder.sha256}
 
     def read() -> LabelledSplits:
-        return _read(
-            data, targets, task, smiles_column, split, split_column, folds, repeats, max_atoms, options,
-            canonical_scaffolds,
+        return labelled_splits(
+            open_table(data, smiles_column, max_atoms), targets, options, task=task, split=split,
+            split_column=split_column, folds=folds, repeats=repeats, canonical_scaffolds=canonical_scaffolds,
         )  # fmt: skip
 
     def open_run() -> RunFolder:
@@ -234,33 +234,48 @@ class LabelledSplits:
             run.log(f"Warning: {warning}")
 
 
-def _read(
-    data: Any, targets: Sequence[str], task: str | None, smiles_column: str | None, split: str, split_column: str,
-    folds: int | None, repeats: int, max_atoms: int, options: FinetuneOptions, canonical_scaffolds: bool,
-) -> LabelledSplits:  # fmt: skip
-    """Reads, splits and checks the data."""
+def labelled_splits(
+    table: Table,
+    targets: Sequence[str],
+    options: FinetuneOptions,
+    *,
+    task: str | Mapping[str, str] | None = None,
+    split: str = "scaffold",
+    split_column: str = "split",
+    folds: int | None = None,
+    repeats: int = 3,
+    canonical_scaffolds: bool = False,
+    keep: Sequence[str] = (),
+    draw: Callable[[Labelled], list[Split]] | None = None,
+) -> LabelledSplits:
+    """Reads, splits and checks the data; arguments as in `finetune`.
+
+    keep: Further columns that `draw` wants to see; draw: makes the splits instead of the rule named `split`.
+    """
     rule = find_rule(split)
-    table = open_table(data, smiles_column, max_atoms)
-    by_column = rule.needs == "column"
+    by_column = draw is None and rule.needs == "column"
     parts = table.named_columns([split_column] if by_column else [], "--split_column names another.")
     extra = table.named_columns(descriptor_columns(options.descriptors))
     names = table.named_columns(targets)
     deciding = SplitColumn(parts[0], "time" if rule.name == "time" else "column") if by_column else None
-    labelled = read_labels(table, names, task, conditions=extra, split_column=deciding)
+    labelled = read_labels(table, names, task, keep=keep, conditions=extra, split_column=deciding)
     require_enough(labelled)
-    splits = splits_for(
-        split,
-        labelled.mols,
-        repeats,
-        options.seed,
-        folds,
-        labelled.columns[parts[0]] if by_column else None,
-        labels=labelled.y if rule.needs == "labels" else None,
-        canonical=canonical_scaffolds,
-        column_name=split_column,
-        rows=labelled.rows,
-        together=True,
-    )
+    if draw is not None:
+        splits = draw(labelled)
+    else:
+        splits = splits_for(
+            split,
+            labelled.mols,
+            repeats,
+            options.seed,
+            folds,
+            labelled.columns[parts[0]] if by_column else None,
+            labels=labelled.y if rule.needs == "labels" else None,
+            canonical=canonical_scaffolds,
+            column_name=split_column,
+            rows=labelled.rows,
+            together=True,
+        )
     prepared = property_data(labelled, options.descriptors)
     check_range(prepared)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mesomer.data.readers.base import Block, Reader, is_absent
@@ -47,14 +47,15 @@ class Frame(Reader):
 
 
 class Molecules(Reader):
-    """SMILES or RDKit molecules from a list, an array or a series."""
+    """SMILES or RDKit molecules from a list, an array or a series; `cells` are further columns, of the same length."""
 
-    columns = ("smiles",)
     smiles_column = "smiles"
 
-    def __init__(self, molecules: Iterable[Any]) -> None:
+    def __init__(self, molecules: Iterable[Any], cells: Mapping[str, Sequence[Any]] | None = None) -> None:
         super().__init__("the list")
         self.molecules = list(molecules)
+        self.cells = dict(cells or {})
+        self.columns = (self.smiles_column, *self.cells)
         self.rows = len(self.molecules)
 
     def blocks(self, rows: int) -> Iterator[Block]:
@@ -66,4 +67,7 @@ class Molecules(Reader):
             ready = [item if isinstance(item, Chem.Mol) else None for item in part]
             smiles = [item if mol is None else Chem.MolToSmiles(mol) for item, mol in zip(part, ready, strict=True)]
             any_ready = any(mol is not None for mol in ready)
-            yield Block([0] * len(part), {"smiles": smiles}, [None] * len(part), mols=ready if any_ready else None)
+            cells = {"smiles": smiles} | {
+                name: list(column[start : start + rows]) for name, column in self.cells.items()
+            }
+            yield Block([0] * len(part), cells, [None] * len(part), mols=ready if any_ready else None)
