@@ -18,7 +18,7 @@ MULTICLASS = SimpleNamespace(type="multiclass", classes=["a", "b", "c"])
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch):
-    monkeypatch.setattr(baselines, "TREES", 30)
+    monkeypatch.setattr(baselines.forest, "TREES", 30)
 
 
 def _splits(count=90, number=2):
@@ -66,6 +66,34 @@ def test_the_forest_learns_and_the_same_seed_gives_the_same_forest():
     truth = y[splits[0].test, :1]
     assert rmse(truth, first) < 0.7 * rmse(truth, mean)
     assert np.array_equal(first, again)
+
+
+def test_boosting_learns_takes_missing_descriptors_and_repeats_itself():
+    features, y = _data(300)
+    features[::5, 3:] = np.nan
+    (split,) = _splits(300, 1)
+    first = run_baseline("boosting", features, y[:, :1], [REGRESSION], [split]).predicted[0]
+    again = run_baseline("boosting", features, y[:, :1], [REGRESSION], [split]).predicted[0]
+    assert rmse(y[split.test, :1], first) < 0.5 * y[split.test, 0].std()
+    assert np.array_equal(first, again)
+
+
+def test_boosting_with_one_class_in_the_training_part_predicts_it():
+    features, y = _data()
+    (split,) = _splits(number=1)
+    labels = np.zeros((len(y), 1))
+    labels[split.test] = 1
+    assert (run_baseline("boosting", features, labels, [BINARY], [split]).predicted[0] == 0).all()
+
+
+def test_each_baseline_makes_its_own_features():
+    from mesomer.chem.parse import parse_smiles
+
+    mols = [parse_smiles(text)[0] for text in ("CCO", "c1ccccc1", "[Na+].[Cl-]", "O")]
+    for baseline in BASELINES.values():
+        found = baseline.features(mols)
+        assert len(found) == len(mols) and not np.isinf(found).any()
+    assert BASELINES["boosting"].features(mols).shape[1] == 200
 
 
 @pytest.mark.parametrize("name", sorted(BASELINES))

@@ -42,7 +42,7 @@ def finished(tmp_path_factory, encoder):
     """A finished quickstart and what it returned."""
     folder = tmp_path_factory.mktemp("runs") / "quickstart"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "TREES", 20)
+        patch.setattr(baselines.forest, "TREES", 20)
         found = quickstart(folder, model=encoder, options=QuickstartOptions(molecules=60, folds=3, epochs=2), workers=1)
     return folder, found
 
@@ -153,7 +153,7 @@ def test_the_same_command_again_says_finished_and_another_is_refused(finished, e
 
 def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_the_same(finished, encoder, tmp_path, monkeypatch):
     whole, _ = finished
-    monkeypatch.setattr(baselines, "TREES", 20)
+    monkeypatch.setattr(baselines.forest, "TREES", 20)
     options, folder = QuickstartOptions(molecules=60, folds=3, epochs=2), tmp_path / "stopped"
 
     def fails(*args, **settings):
@@ -199,7 +199,7 @@ def test_an_output_below_a_file_is_refused_before_work(encoder, tmp_path, capsys
 
 def test_networks_trained_side_by_side_are_the_same(finished, encoder, tmp_path, monkeypatch):
     one_by_one, _ = finished
-    monkeypatch.setattr(baselines, "TREES", 20)
+    monkeypatch.setattr(baselines.forest, "TREES", 20)
     threads = torch.get_num_threads()
     found = quickstart(
         tmp_path / "two", model=encoder, options=QuickstartOptions(molecules=60, folds=3, epochs=2), workers=2

@@ -85,7 +85,7 @@ def reader(workplace, monkeypatch):
     from mesomer.training import checkpoint
 
     monkeypatch.setattr(checkpoint, "BUNDLED", workplace / "bundled")
-    monkeypatch.setattr(baselines, "TREES", 10)
+    monkeypatch.setattr(baselines.forest, "TREES", 10)
     monkeypatch.chdir(workplace)
 
 
