@@ -86,7 +86,7 @@ def test_what_a_run_leaves(finished: Path, corpus: Path) -> None:
 def test_trivial_guess_is_that_of_the_targets(corpus: Path) -> None:
     """Majority share and entropy of the hidden values, counted here by hand for the elements."""
     opened = Corpus.open(corpus)
-    objective, _ = build(PretrainOptions(encoder=SMALL))
+    objective, _, _ = build(PretrainOptions(encoder=SMALL))
     trainee = ObjectiveTrainee(objective, opened, 0, atoms_per_batch=200)
     with Context.start("cpu", "32") as context:
         row = trainee.figures(context)["node_element"]
@@ -182,7 +182,7 @@ def test_overfits_twenty_molecules() -> None:
         encoder={"hidden_size": 32, "blocks": 1, "depth": 2, "dropout": 0.0},
         objective_options={"frozen_masks": True, "mask_ratio": 0.4, "decoder_blocks": 1},
     )
-    objective, _ = build(options)
+    objective, _, _ = build(options)
 
     class Same:
         def steps(self, epoch: int) -> int:
@@ -210,10 +210,10 @@ def test_overfits_twenty_molecules() -> None:
 
 def test_goes_on_from_given_weights(finished: Path, corpus: Path, tmp_path: Path) -> None:
     start = load_model(finished / "pretraining")
-    whole, notes = build(PretrainOptions(init=str(finished)), start)
+    whole, notes, _ = build(PretrainOptions(init=str(finished)), start)
     assert all(torch.equal(x, start.state[name]) for name, x in whole.state_dict().items()) and "heads in" in notes[0]
     encoder = load_model(finished / "encoder")
-    partly, notes = build(PretrainOptions(init=str(finished)), encoder)
+    partly, notes, _ = build(PretrainOptions(init=str(finished)), encoder)
     assert all(torch.equal(x, encoder.state[name]) for name, x in partly.encoder.state_dict().items())
     assert "new" in notes[0]
     told = command(

@@ -31,6 +31,7 @@ class Encoder(nn.Module):
     name: ClassVar[str]
     width: int
     readout_views: tuple[str, ...]
+    pooling: str = "mean"
 
     def config(self) -> dict[str, Any]:
         """JSON-ready options: `type(encoder)(**encoder.config())` builds the same network."""
@@ -45,17 +46,20 @@ class Encoder(nn.Module):
         """
         return self
 
+    @property
+    def molecule_width(self) -> int:
+        """Width of `molecule_vectors`."""
+        return self.width * len(self.readout_views) * len(POOLINGS[self.pooling])
+
     def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
-        """Mean over the rows of each readout view, concatenated: [M, D * views]; a molecule without rows in a view
+        """The pooled rows of each readout view, concatenated: [M, molecule_width]; a molecule without rows in a view
         gets zeros there.
         """
-        return torch.cat(
-            [
-                mean_rows(output.views[view], row_molecule(view, batch), batch.num_molecules)
-                for view in self.readout_views
-            ],
-            dim=1,
-        )
+        parts = []
+        for view in self.readout_views:
+            rows, molecule = output.views[view], row_molecule(view, batch)
+            parts += [pool_rows(rows, molecule, batch.num_molecules, kind) for kind in POOLINGS[self.pooling]]
+        return torch.cat(parts, dim=1)
 
 
 def row_molecule(view: str, batch: GraphBatch) -> Tensor:
@@ -65,15 +69,25 @@ def row_molecule(view: str, batch: GraphBatch) -> Tensor:
     return batch.bond_molecule.repeat_interleave(2)
 
 
-def mean_rows(x: Tensor, molecule: Tensor, num_molecules: int) -> Tensor:
-    """Mean of the rows of each molecule: x [R, D], molecule [R] -> [M, D]; zeros where a molecule has no row."""
-    total = x.new_zeros(num_molecules, x.shape[1]).index_add_(0, molecule, x)
+POOLINGS = {"mean": ("mean",), "mean_sum": ("mean", "sum")}
+"""How a molecule's rows become its vector. A mean forgets the size of the molecule, on which many properties depend."""
+SUM_SCALE = 1 / 32
+
+
+def pool_rows(x: Tensor, molecule: Tensor, num_molecules: int, kind: str) -> Tensor:
+    """Mean of the rows of each molecule, or their sum times `SUM_SCALE`: x [R, D], molecule [R] -> [M, D]; zeros where
+    a molecule has no row. Half-precision rows are summed in float32.
+    """
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    total = wide.new_zeros(num_molecules, wide.shape[1]).index_add_(0, molecule, wide)
+    if kind == "sum":
+        return total * SUM_SCALE
     count = torch.bincount(molecule, minlength=num_molecules).clamp(min=1)
-    return total / count.unsqueeze(1).to(x.dtype)
+    return total / count.unsqueeze(1).to(total.dtype)
 
 
 ENCODERS: dict[str, type[Encoder]] = {}
-_FILES = {"batmannet": "mesomer.encoders.batmannet"}
+_FILES = {"batmannet": "mesomer.encoders.batmannet", "grover": "mesomer.encoders.grover"}
 
 Class = TypeVar("Class", bound=type[Encoder])
 

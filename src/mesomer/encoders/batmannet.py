@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders import fields
-from mesomer.encoders.base import Encoder, EncoderOutput, register
+from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, register
 from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork
 from mesomer.encoders.rows import EdgeRows, NodeRows, TableWidth, edge_rows, node_rows, table_width
-from mesomer.errors import MesomerError
+from mesomer.errors import MesomerError, unknown_name
 
 
 class Branch(NamedTuple):
@@ -88,6 +88,7 @@ class BatmanNet(Encoder):
         rules: str = "sound",
         stage: str = "finetuning",
         batchwise: bool = False,
+        pooling: str | None = None,
     ) -> None:
         super().__init__()
         if rules not in ("sound", "published") or stage not in ("pretraining", "finetuning"):
@@ -99,10 +100,14 @@ class BatmanNet(Encoder):
             raise MesomerError("batchwise restores a defect of the published code and goes with rules published only.")
         if hidden_size % heads:
             raise MesomerError(f"The hidden size {hidden_size} is no multiple of the {heads} heads.")
+        self.pooling = pooling or ("mean_sum" if rules == "sound" else "mean")
+        if self.pooling not in POOLINGS:
+            raise unknown_name("pooling", self.pooling, POOLINGS)
         self._options: dict[str, Any] = {
             "hidden_size": hidden_size, "depth": depth, "heads": heads, "blocks": blocks,
             "activation": activation, "bias": bias,
             "dense": dense, "dropout": dropout, "rules": rules, "stage": stage, "batchwise": batchwise,
+            "pooling": self.pooling,
         }  # fmt: skip
         self.rules, self.stage, self.batchwise, self.width = rules, stage, batchwise, hidden_size
         self.atom_groups = fields.PUBLISHED_ATOM if rules == "published" else fields.SOUND_ATOM

@@ -3,14 +3,13 @@
 Each term is given as a sum with its count, so that the loop can divide by the count over all ranks and micro-batches.
 Draws (masks and the like) are made before the forward pass, as a pure function of (seed, epoch, the molecule's number
 in the corpus): resuming, the number of ranks and the composition of batches do not change them. A new objective is
-one file with `@register` and one line in `_FILES`.
+one file with `@register` and one line in `_FILES`. Objectives joined by `+` are trained side by side.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -18,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
+from mesomer.data.corpus import Corpus
 from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError, unknown_name
+from mesomer.objectives.figures import Figures
 
 
 class Draw(Protocol):
@@ -29,18 +30,6 @@ class Draw(Protocol):
     def counts(self) -> Mapping[str, float]: ...
 
     def to(self, device: torch.device | str) -> Draw: ...
-
-
-@dataclass(frozen=True)
-class TermFigures:
-    """Held-out sums of one classification term: `class_counts` [C] tells what always guessing the commonest class
-    would score.
-    """
-
-    loss: Tensor
-    correct: Tensor
-    count: float
-    class_counts: Tensor
 
 
 class Objective(nn.Module):
@@ -59,6 +48,10 @@ class Objective(nn.Module):
         """JSON-ready options besides the encoder."""
         raise TypeError(f"{type(self).__name__} does not say how it is configured")
 
+    def adapt(self, corpus: Corpus) -> None:
+        """Takes what the objective needs to know of the corpus (scales of labels, say) before a training starts."""
+        return
+
     def draw(self, batch: GraphBatch, epoch: int, seed: int) -> Draw:
         raise TypeError(f"{type(self).__name__} draws nothing")
 
@@ -66,13 +59,17 @@ class Objective(nn.Module):
         """The sum of each term over the batch."""
         raise TypeError(f"{type(self).__name__} has no loss")
 
-    def figures(self, batch: GraphBatch, draw: Draw) -> dict[str, TermFigures]:
-        """Sums for accuracy and loss against the trivial guess."""
+    def figures(self, batch: GraphBatch, draw: Draw) -> dict[str, Figures]:
+        """What the batch says of each term, against its trivial guess."""
         raise TypeError(f"{type(self).__name__} reports no figures")
 
 
 OBJECTIVES: dict[str, type[Objective]] = {}
-_FILES = {"masked_graph": "mesomer.objectives.masked_graph"}
+_FILES = {
+    "descriptors": "mesomer.objectives.descriptors",
+    "masked_graph": "mesomer.objectives.masked_graph",
+    "motifs": "mesomer.objectives.motifs",
+}
 DEFAULT_OBJECTIVE = {"batmannet": "masked_graph"}
 
 Class = TypeVar("Class", bound=type[Objective])
@@ -90,10 +87,26 @@ def objective_names() -> list[str]:
 
 
 def build_objective(name: str, encoder: Encoder, **config: Any) -> Objective:
-    """A new objective around an encoder."""
+    """A new objective around an encoder; names joined by `+` train side by side, with the options of each under its
+    name.
+    """
+    names = name.split("+")
+    if len(names) == 1:
+        return _build(name, encoder, config)
+    from mesomer.objectives.joint import Joint
+
+    for option in config:
+        if option not in names:
+            raise unknown_name(f"part of the objective {name}", option, names)
+    return Joint(encoder, [_build(part, encoder, config.get(part, {})) for part in names])
+
+
+def _build(name: str, encoder: Encoder, config: Mapping[str, Any]) -> Objective:
     if name not in _FILES:
         raise unknown_name("objective", name, _FILES)
     importlib.import_module(_FILES[name])
+    if not isinstance(config, Mapping):
+        raise MesomerError(f"The options of the objective {name} are {config!r}, and have to be given by name.")
     try:
         return OBJECTIVES[name](encoder, **config)
     except TypeError as error:

@@ -29,7 +29,8 @@ from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork
 from mesomer.encoders.fields import Group
 from mesomer.encoders.rows import EdgeRows, NodeRows
 from mesomer.errors import MesomerError
-from mesomer.objectives.base import Objective, TermFigures, choose_fewest, register, uniform_draws
+from mesomer.objectives.base import Objective, choose_fewest, register, uniform_draws
+from mesomer.objectives.figures import ClassFigures, Figures
 
 
 @dataclass(frozen=True)
@@ -156,13 +157,13 @@ class MaskedGraph(Objective):
         return {term: loss.sum() for term, (loss, _, _) in self._losses(batch, draw).items()}
 
     @torch.no_grad()
-    def figures(self, batch: GraphBatch, draw: MaskDraw) -> dict[str, TermFigures]:  # type: ignore[override]
-        figures = {}
+    def figures(self, batch: GraphBatch, draw: MaskDraw) -> dict[str, Figures]:  # type: ignore[override]
+        figures: dict[str, Figures] = {}
         for term, (loss, logits, target) in self._losses(batch, draw).items():
             flag = logits.shape[1] == 1
             guess = (logits[:, 0] > 0).long() if flag else logits.argmax(1)
             classes = torch.bincount(target, minlength=2 if flag else logits.shape[1])
-            figures[term] = TermFigures(loss.sum(), (guess == target).sum(), draw.counts[term], classes)
+            figures[term] = ClassFigures(loss.sum(), (guess == target).sum(), classes)
         return figures
 
     def reconstruct(self, batch: GraphBatch, draw: MaskDraw, every_row: bool = False) -> tuple[Decoded, Decoded]:

@@ -15,7 +15,7 @@ from mesomer.report.figures import COLOURS, GREY, Figure, _axes
 from mesomer.report.page import duration, number, render
 from mesomer.training.checkpoint import read_config
 from mesomer.training.pretrain import FIGURES
-from mesomer.training.pretrain_card import STOPPED
+from mesomer.training.pretrain_card import STOPPED, right_and_guess
 
 REPORT = "report.html"
 
@@ -42,7 +42,7 @@ def pretrain_report(folder: Path) -> str:
         "sentence": _sentence(facts),
         "summary": _summary(facts),
         "curves": drawn,
-        "head": ["Hidden field", "Values", "Loss", "Trivial loss", "Right", "Trivial guess right", "Gain"],
+        "head": ["Term", "Values", "Loss", "Trivial loss", "Right", "Trivial guess right", "Gain"],
         "rows": [_row(name, row) for name, row in figures.items()],
         "costs": [
             ("Training", f"{duration(facts['seconds'])} on {facts['machine']}"),
@@ -68,8 +68,8 @@ def pretrain_report(folder: Path) -> str:
 def _sentence(facts: Mapping[str, Any]) -> str:
     return (
         f"After {facts['molecule_passes']:,} molecule passes the held-out loss is {facts['loss']:.3f}, where the "
-        f"trivial guess has {facts['trivial_loss']:.3f}; in {facts['better_fields']} of {facts['fields']} hidden "
-        "fields the network is right more often than a guess that always names the commonest value."
+        f"trivial guess has {facts['trivial_loss']:.3f}; in {facts['better_fields']} of {facts['fields']} terms "
+        "the network beats a guess that always names the commonest value, or the mean."
     )
 
 
@@ -90,21 +90,26 @@ def _method(facts: Mapping[str, Any]) -> str:
         f"{facts['objective']} on {facts['train_molecules']:,} molecules for {facts['epochs']:g} epochs "
         f"({facts['molecule_passes']:,} molecule passes, seed {facts['seed']}) with Mesomer {facts['version']}. "
         f"Figures are of {facts['measured_molecules']:,} molecules held out by a hash of their canonical SMILES, "
-        "hidden alike at every validation. The trivial loss is the entropy of each field's values, the trivial guess "
-        "their commonest one."
+        "hidden alike at every validation. The trivial loss is the entropy of a term's classes or the variance of its "
+        "numbers, the trivial guess their commonest class or their mean."
     )
 
 
 def _row(name: str, row: Mapping[str, float]) -> list[str]:
-    gain = row["accuracy"] - row["trivial_accuracy"]
+    own, guess = right_and_guess(row)
+    gain = (
+        f"{100 * (row['accuracy'] - row['trivial_accuracy']):+.2f} points"
+        if "accuracy" in row
+        else f"{row['trivial_loss'] - row['loss']:+.3f} loss"
+    )
     return [
         name,
         f"{row['values']:,.0f}",
         number(row["loss"]),
         number(row["trivial_loss"]),
-        f"{row['accuracy']:.2%}",
-        f"{row['trivial_accuracy']:.2%}",
-        f"{100 * gain:+.2f} points".replace("-", "\N{MINUS SIGN}"),
+        own,
+        guess,
+        gain.replace("-", "\N{MINUS SIGN}"),
     ]
 
 
@@ -124,7 +129,7 @@ def loss_figure(rows: Sequence[Mapping[str, str]], trivial: float, kept_step: in
         kept = [row for row in rows if row["part"] == "valid" and int(float(row["step"])) == kept_step]
         if kept:
             ax.plot([float(kept[-1]["epoch"])], [float(kept[-1]["loss"])], "o", ms=8, mfc="none", color=COLOURS[1])
-        ax.set(xlabel="Epoch", ylabel="Loss (sum over the fields, nats)")
+        ax.set(xlabel="Epoch", ylabel="Loss (weighted sum over the terms)")
         ax.set_ylim(bottom=0)
         ax.legend()
         last = f"{loss[-1]:.3f}" if len(loss) else "not measured"
@@ -133,19 +138,25 @@ def loss_figure(rows: Sequence[Mapping[str, str]], trivial: float, kept_step: in
 
 
 def fields_figure(figures: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Accuracy of each field beside the trivial guess."""
-    names = list(figures)
-    with _axes(width=4.8, height=1.1 + 0.24 * len(names)) as (ax, finish):
-        for at, name in enumerate(names):
-            own, trivial = 100 * figures[name]["accuracy"], 100 * figures[name]["trivial_accuracy"]
+    """Accuracy of each term, or the variance that it explains, beside the trivial guess."""
+    shares = {name: _shares(row) for name, row in figures.items() if "accuracy" in row or "explained" in row}
+    with _axes(width=4.8, height=1.1 + 0.24 * len(shares)) as (ax, finish):
+        for at, (own, trivial) in enumerate(shares.values()):
             ax.plot([trivial, own], [at, at], "-", color=GREY, lw=1.5)
             ax.plot([trivial], [at], "|", color=GREY, ms=9, mew=2)
             ax.plot([own], [at], "o", color=COLOURS[0], ms=5)
-        ax.set_yticks(range(len(names)), labels=names)
-        ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="Right (% of the hidden values)")
-        told = ", ".join(f"{name} {figures[name]['accuracy']:.0%}" for name in names)
-        caption = "Dot: the network; bar: always guessing the commonest value."
-        return finish("What is filled in", caption, f"Accuracy by field: {told}. {caption}")
+        ax.set_yticks(range(len(shares)), labels=list(shares))
+        ax.set(ylim=(len(shares) - 0.5, -0.5), xlabel="Right, or for numbers variance explained (%)")
+        told = ", ".join(f"{name} {own:.0f}%" for name, (own, _) in shares.items())
+        caption = "Dot: the network; bar: always guessing the commonest value, or the mean."
+        return finish("What is learnt", caption, f"Share by term: {told}. {caption}")
+
+
+def _shares(row: Mapping[str, float]) -> tuple[float, float]:
+    """Percent of the network and of the trivial guess."""
+    if "accuracy" in row:
+        return 100 * row["accuracy"], 100 * row["trivial_accuracy"]
+    return 100 * row["explained"], 0.0
 
 
 def probe_figure(rows: Sequence[Mapping[str, str]]) -> Figure:

@@ -1,15 +1,15 @@
 """An objective as the loop trains it, and its figures on held-out molecules.
 
-`figures` gives for each field the loss and the accuracy beside those of the trivial guess: always the commonest value
-(for the accuracy), or the frequencies of the values as probabilities (for the loss; it is their entropy).
+`figures` gives for each term the loss beside that of the trivial guess, and accuracies where classes are named
+(objectives/figures.py).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from mesomer.data.corpus import Corpus
 from mesomer.data.stream import ValidationBatches
 from mesomer.errors import MesomerError
 from mesomer.objectives.base import Draw, Objective
+from mesomer.objectives.figures import Figures
 from mesomer.training.context import Context
 from mesomer.training.representation import RepresentationProbe
 
@@ -58,22 +59,28 @@ class ObjectiveTrainee:
         return [{"params": list(self.objective.parameters())}]
 
     def validate(self, context: Context) -> dict[str, float]:
-        """The loss, loss and accuracy (`accuracy_…`) of each field, and the score of the probe."""
+        """The loss, loss and accuracy (`accuracy_…`) or R² (`explained_…`) of each term, and the score of the probe."""
         figures = self.figures(context)
         loss = sum(self.weights[term] * row["loss"] for term, row in figures.items())
         fields = {term: row["loss"] for term, row in figures.items()}
-        accuracies = {f"accuracy_{term}": row["accuracy"] for term, row in figures.items()}
-        return {"loss": loss, **fields, **accuracies, **self.probe_score(context)}
+        rights = {
+            f"{kind}_{term}": row[kind]
+            for term, row in figures.items()
+            for kind in ("accuracy", "explained")
+            if kind in row
+        }
+        return {"loss": loss, **fields, **rights, **self.probe_score(context)}
 
     def probe_score(self, context: Context) -> dict[str, float]:
         """`probe_r2`, or nothing without a probe."""
         return {} if self.probe is None else {"probe_r2": self.probe.score(self.objective.encoder, context)}
 
     def figures(self, context: Context) -> dict[str, dict[str, float]]:
-        """Per field: values, loss, accuracy, trivial_loss, trivial_accuracy; over the held-out part, on all ranks."""
+        """Per term what its kind of figures tells, over the held-out part, on all ranks."""
         training = self.objective.training
         self.objective.eval()
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, dict[str, Tensor]] = {}
+        kinds: dict[str, type[Figures]] = {}
         batches = ValidationBatches(
             self.corpus,
             atoms_per_batch=self.atoms_per_batch,
@@ -87,28 +94,25 @@ class ObjectiveTrainee:
                 draw = self.objective.draw(batch, _VALIDATION_EPOCH, self.seed)
                 found = self.objective.figures(batch.to(context.device), draw.to(context.device))
                 for term, figure in found.items():
-                    count = torch.tensor([figure.count], device=context.device)
-                    parts = (figure.loss.reshape(1), figure.correct.reshape(1), count, figure.class_counts)
-                    row = torch.cat([part.to(context.wide) for part in parts])
-                    sums[term] = row if term not in sums else sums[term] + row
+                    kinds[term] = type(figure)
+                    own = {name: value.to(context.wide) for name, value in figure.sums().items()}
+                    before = sums.get(term)
+                    sums[term] = own if before is None else {name: before[name] + own[name] for name in own}
         self.objective.train(training)
-        return _joined(context.gather({term: row.tolist() for term, row in sums.items()}))
+        told = {term: {name: value.cpu().numpy() for name, value in own.items()} for term, own in sums.items()}
+        return _joined(context.gather((kinds, told)))
 
 
-def _joined(ranks: list[dict[str, list[float]]]) -> dict[str, dict[str, float]]:
+def _joined(
+    ranks: Sequence[tuple[dict[str, type[Figures]], dict[str, dict[str, np.ndarray]]]],
+) -> dict[str, dict[str, float]]:
     """The figures over all ranks; a rank without a batch has none."""
     figures = {}
-    for term in next((rank for rank in ranks if rank), {}):
-        loss, correct, count, *classes = (sum(parts) for parts in zip(*(r[term] for r in ranks if r), strict=True))
-        if count > 0:
-            shares = [number / count for number in classes if number > 0]
-            figures[term] = {
-                "values": round(count),
-                "loss": loss / count,
-                "accuracy": correct / count,
-                "trivial_loss": -sum(share * math.log(share) for share in shares),
-                "trivial_accuracy": max(shares),
-            }
+    for term, kind in next((kinds for kinds, _ in ranks if kinds), {}).items():
+        parts = [told[term] for _, told in ranks if told]
+        row = kind.row({name: np.sum([part[name] for part in parts], axis=0) for name in parts[0]})
+        if row:
+            figures[term] = row
     if not figures:
         raise MesomerError("No held-out molecule has anything to predict.", "Prepare a larger corpus.")
     return figures

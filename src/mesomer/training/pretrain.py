@@ -119,7 +119,7 @@ def pretrain(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     start = load_model(options.init, ("pretraining", "encoder", "model")) if options.init is not None else None
-    objective, notes = build(options, start)
+    objective, notes, goes_on = build(options, start)
     store = Corpus.open(corpus, objective.extras)
     if store.num_held_out == 0:
         raise MesomerError(
@@ -134,6 +134,8 @@ def pretrain(
         run = _open_run(context, output, config, inputs, overwrite)
         if run.state == "finished":
             return Pretrained(run.path, run.summary, True)
+        if not goes_on:
+            objective.adapt(store)
         with run:
             for note in notes:
                 run.log(note)
@@ -166,13 +168,15 @@ def _open_run(
     return opened[0] if opened else RunFolder.open(output, "pretrain", config, inputs)
 
 
-def build(options: PretrainOptions, start: ModelFolder | None = None) -> tuple[Objective, list[str]]:
-    """The objective with its encoder, from random weights or from those of `start`, and what is to be told of it."""
+def build(options: PretrainOptions, start: ModelFolder | None = None) -> tuple[Objective, list[str], bool]:
+    """The objective with its encoder, from random weights or from those of `start`; what is to be told of it; and
+    whether it goes on with the heads of `start`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         if start is None:
             encoder = build_encoder(options.method, **_encoder_options(options))
-            return _build_objective(options, encoder, {}), []
+            return _build_objective(options, encoder, {}), [], False
         encoder = _encoder_from(options, start)
         described = start.config.get("objective") or {}
         name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
@@ -181,15 +185,20 @@ def build(options: PretrainOptions, start: ModelFolder | None = None) -> tuple[O
     own = {key: x.shape for key, x in objective.state_dict().items()}
     if goes_on and own == {key: x.shape for key, x in start.state.items()}:
         load_state(objective, start.state, start.path)
-        return objective, [f"Starting from the encoder and the heads in {start.path}."]
-    return objective, [f"Starting from the encoder in {start.path}; the heads of the objective are new."]
+        return objective, [f"Starting from the encoder and the heads in {start.path}."], True
+    return objective, [f"Starting from the encoder in {start.path}; the heads of the objective are new."], False
 
 
 def _build_objective(options: PretrainOptions, encoder: Encoder, before: Mapping[str, Any]) -> Objective:
     name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
     if name is None:
         raise MesomerError(f"The method {options.method} has no objective of its own.", "Name one with --objective.")
-    return build_objective(name, encoder, **{**before, **options.objective_options})
+    given = options.objective_options
+    merged = {
+        key: {**before[key], **value} if isinstance(value, Mapping) and isinstance(before.get(key), Mapping) else value
+        for key, value in given.items()
+    }
+    return build_objective(name, encoder, **{**before, **merged})
 
 
 def _encoder_options(options: PretrainOptions) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mesomer.data.corpus import Corpus
 from mesomer.machine import machine, versions
 from mesomer.objectives.base import Objective
+from mesomer.objectives.figures import beats_guess
 from mesomer.progress import duration
 from mesomer.training.context import Context
 from mesomer.training.trainee import FitResult
@@ -91,7 +92,7 @@ class Facts:
             kept_step=result.steps if result.best_step is None else result.best_step,
             loss=sum(weights[term] * row["loss"] for term, row in figures.items()),
             trivial_loss=sum(weights[term] * row["trivial_loss"] for term, row in figures.items()),
-            better_fields=sum(row["accuracy"] > row["trivial_accuracy"] for row in figures.values()),
+            better_fields=sum(beats_guess(row) for row in figures.values()),
             fields=len(figures),
             probe_before=probes[0],
             probe_after=probes[1],
@@ -115,8 +116,7 @@ STOPPED = {
 def model_card(facts: Facts, figures: Figures) -> str:
     """The README.md of the model folders."""
     rows = "\n".join(
-        f"| {term} | {row['loss']:.4f} | {row['trivial_loss']:.4f} "
-        f"| {row['accuracy']:.2%} | {row['trivial_accuracy']:.2%} |"
+        f"| {term} | {row['loss']:.4f} | {row['trivial_loss']:.4f} | " + " | ".join(right_and_guess(row)) + " |"
         for term, row in figures.items()
     )
     sources = "".join(f"- {source}\n" for source in facts.sources)
@@ -154,14 +154,14 @@ The complete settings are in `config.yaml` of the run.
 ## What it learnt
 
 The held-out loss is {facts.loss:.4f}; the trivial guess has {facts.trivial_loss:.4f}. In {facts.better_fields} of
-{facts.fields} fields it is right more often than a guess that always names the commonest value.
+{facts.fields} terms it beats the guess that always names the commonest value, or the mean.
 
-| hidden field | loss | trivial loss | right | trivial guess right |
+| term | loss | trivial loss | right | trivial guess right |
 |---|---|---|---|---|
 {rows}
 
 {probe_sentence(asdict(facts))}
-The table says how well hidden parts of molecules are filled in, not how well a property will be predicted: measure that
+The table says how well the objective is met, not how well a property will be predicted: measure that
 on your own data, beside simple baselines.
 
 ## Use
@@ -171,6 +171,17 @@ mesomer embed molecules.csv --model FOLDER --output vectors.parquet
 mesomer finetune data.csv --model FOLDER --targets NAME --output runs/name
 ```
 """
+
+
+def right_and_guess(row: Mapping[str, float]) -> tuple[str, str]:
+    """Share of right answers of the network and of the trivial guess; for numbers the explained variance, whose guess
+    explains nothing.
+    """
+    if "accuracy" in row:
+        return f"{row['accuracy']:.2%}", f"{row['trivial_accuracy']:.2%}"
+    if "explained" in row:
+        return f"R² {row['explained']:.3f}", "R² 0"
+    return "not counted", "not counted"
 
 
 def probe_sentence(facts: Mapping[str, Any]) -> str:
@@ -190,8 +201,8 @@ def summary_text(path: Path, summary: Mapping[str, Any], already_finished: bool)
         f"{opening}Pre-trained {summary['method']} on {summary['train_molecules']:,} molecules: "
         f"{summary['epochs']:g} epochs, {summary['molecule_passes']:,} molecule passes in "
         f"{duration(summary['seconds'])}; {STOPPED[summary['stopped']]}.\n"
-        f"Held-out loss {summary['loss']:.3f} (trivial guess {summary['trivial_loss']:.3f}); right more often than the "
-        f"trivial guess in {summary['better_fields']} of {summary['fields']} fields.\n"
+        f"Held-out loss {summary['loss']:.3f} (trivial guess {summary['trivial_loss']:.3f}); better than the "
+        f"trivial guess in {summary['better_fields']} of {summary['fields']} terms.\n"
         f"{probe_sentence(summary)}"
         f"Wrote {path / 'encoder'} (the model), {path / 'pretraining'} (to train on from, by --init) and "
         f"{path / 'report.html'}.\n"
