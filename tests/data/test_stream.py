@@ -98,7 +98,7 @@ def test_batches_hold_molecules_of_similar_size(corpus):
     def spread(batches) -> float:
         return float(np.mean([np.diff(batch.atom_offsets.numpy()).std() for batch in batches]))
 
-    ordered = spread(batch for step in stream(corpus, window_blocks=40).epoch(0) for batch in step)
+    ordered = spread(batch for step in stream(corpus, window_blocks=40, length_buckets=8).epoch(0) for batch in step)
     random = np.random.default_rng(0).permutation(corpus.num_train)
     assert ordered < 0.5 * spread(corpus.batch("train", part) for part in np.array_split(random, 60))
 
@@ -176,8 +176,17 @@ def test_cuts_are_even_and_leave_no_batch_empty(sizes, share, seed):
     if sizes.max() < target / 2:
         filled = np.add.reduceat(sizes, cuts[:-1])
         assert (np.abs(filled - target) <= sizes.max()).all()
-    order = bucket_order(sizes, np.random.default_rng(seed))
+    order = bucket_order(sizes, np.random.default_rng(seed), 8)
     assert sorted(order) == list(range(len(sizes)))
+
+
+def test_buckets_bring_like_sizes_together_and_one_bucket_mixes_them() -> None:
+    sizes = np.random.default_rng(0).integers(5, 60, 4000)
+    spread = {}
+    for buckets in (1, 8):
+        order = bucket_order(sizes, np.random.default_rng(1), buckets)
+        spread[buckets] = np.mean([part.std() for part in np.split(sizes[order], 40)])
+    assert spread[1] > 0.9 * sizes.std() and spread[8] < 0.2 * sizes.std()
 
 
 @given(room=st.lists(st.integers(0, 9), min_size=1, max_size=20), count=st.integers(0, 300))

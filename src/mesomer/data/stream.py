@@ -2,8 +2,9 @@
 
 The batches of an epoch are a pure function of (corpus, seed, epoch, batches per step). The corpus is dealt in blocks of
 4,096 molecules; each epoch puts all blocks into a new random order, joins 64 of them to a window (a quarter of a
-million molecules in memory), sorts the window's molecules into length buckets, each shuffled, cuts it into batches of
-equal numbers of atoms, and shuffles the batches. So memory does not grow with the corpus, reading is sequential in
+million molecules in memory), shuffles the window's molecules, cuts it into batches of equal numbers of atoms, and
+shuffles the batches. An encoder that pads asks for length buckets, from which a batch takes molecules of like size;
+for the others they would only make gradients noisier. So memory does not grow with the corpus, reading is sequential in
 pieces of about two megabytes, and resuming at step k costs no more than planning one window.
 
 Decided here: a window is cut into as many batches as its atoms fill, evenly, instead of filling batches to the brim:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from mesomer.chem.graph import GraphBatch
 
 WINDOW_BLOCKS = 64
-LENGTH_BUCKETS = 8
 PREFETCHED_STEPS = 4
 _ORDER, _WINDOW = 1, 2  # streams of random numbers
 
@@ -73,6 +73,7 @@ class CorpusBatches:
         seed: int = 0,
         extras: Sequence[str] = (),
         window_blocks: int = WINDOW_BLOCKS,
+        length_buckets: int = 1,
     ) -> None:
         """Prepares the supply; no molecule is read yet.
 
@@ -86,13 +87,14 @@ class CorpusBatches:
             seed: Another seed, another order.
             extras: Added columns that the batches carry.
             window_blocks: Blocks shuffled together.
+            length_buckets: Groups of like size from which batches are taken; 1 mixes all sizes.
         """
         if atoms_per_batch < 1 or accumulate < 1 or not 0 <= rank < world:
             raise ValueError("atoms_per_batch and accumulate start at 1, rank runs from 0 to world - 1")
         self.corpus = Corpus.open(corpus.path, extras)
         self.part, self.atoms_per_batch, self.seed = part, atoms_per_batch, seed
         self.accumulate, self.rank, self.world = accumulate, rank, world
-        self.window_blocks = window_blocks
+        self.window_blocks, self.length_buckets = window_blocks, length_buckets
         self._blocks = [
             Block(number, start, stop, atoms)
             for number, shard in enumerate(corpus.shards(part))
@@ -184,7 +186,7 @@ class _Window:
         random = owner._random(epoch, _WINDOW, number)
         batches = int(plan.batches[number])
         sizes = np.diff(self._molecules.atom_offsets)
-        self._order = bucket_order(sizes, random)
+        self._order = bucket_order(sizes, random, owner.length_buckets)
         self._cuts = even_cuts(sizes[self._order], batches)
         self._shuffled = random.permutation(batches)
 
@@ -193,7 +195,7 @@ class _Window:
         return self._molecules.take(self._order[self._cuts[which] : self._cuts[which + 1]]).batch()
 
 
-def bucket_order(sizes: np.ndarray, random: np.random.Generator, buckets: int = LENGTH_BUCKETS) -> np.ndarray:
+def bucket_order(sizes: np.ndarray, random: np.random.Generator, buckets: int) -> np.ndarray:
     """A random order of the molecules in which those of similar size come together: `buckets` of them, equally full."""
     shuffled = random.permutation(len(sizes))
     limits = np.quantile(sizes, np.arange(1, buckets) / buckets)

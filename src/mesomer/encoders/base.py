@@ -32,6 +32,7 @@ class Encoder(nn.Module):
     width: int
     readout_views: tuple[str, ...]
     pooling: str = "mean"
+    length_buckets: ClassVar[int] = 1
 
     def config(self) -> dict[str, Any]:
         """JSON-ready options: `type(encoder)(**encoder.config())` builds the same network."""

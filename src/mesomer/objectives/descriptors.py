@@ -20,7 +20,7 @@ from mesomer.objectives.base import register
 from mesomer.objectives.figures import Figures, NumberFigures
 from mesomer.objectives.graph_labels import GraphLabels
 
-SMALLEST_SCALE = 0.05
+SMALLEST_SCALE = 0.2
 SAMPLE = 20_000
 
 

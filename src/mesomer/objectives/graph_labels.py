@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
@@ -28,6 +29,44 @@ class LabelDraw:
 
     def to(self, device: torch.device | str) -> LabelDraw:
         return self
+
+
+class RunningStandard(nn.Module):
+    """Columns centred and scaled by what the batches of late have shown: [M, width] -> [M, width].
+
+    Vectors of molecules differ little beside what they have in common, and a network learns slowly from them as they
+    are. Unlike batch normalisation a molecule's result does not depend on its batch mates beyond that slow average, one
+    molecule makes a batch, and several processes keep one average.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
+
+    def __init__(self, width: int, momentum: float = 0.05) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("variance", torch.ones(width))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        if self.training:
+            self._follow(x.detach())
+        return (x - self.mean) * torch.rsqrt(self.variance + 1e-5)
+
+    @torch.no_grad()
+    def _follow(self, x: Tensor) -> None:
+        sums = torch.cat([x.new_full((1,), len(x)), x.sum(0), x.square().sum(0)])
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(sums)
+        mean, square = (sums[1:] / sums[0]).chunk(2)
+        # the first batches count more, so that the start values are soon forgotten
+        share = 1 / torch.clamp(self.batches + 1.0, max=1 / self.momentum)
+        self.variance.lerp_((square - mean.square()).clamp(min=0) + (mean - self.mean).square() * (1 - share), share)
+        self.mean.lerp_(mean, share)
+        self.batches += 1
 
 
 class GraphLabels(Objective):
@@ -49,13 +88,9 @@ class GraphLabels(Objective):
             raise MesomerError(f"{self.name} has hidden {hidden} and weight {weight}.", "Give 0 or more, and above 0.")
         self.encoder, self.hidden, self.weight = encoder, hidden, weight
         self.extras = (self.label,)
-        self.predict: nn.Module
-        if hidden:
-            self.predict = nn.Sequential(
-                nn.Linear(encoder.molecule_width, hidden), nn.ReLU(), nn.Linear(hidden, self.columns)
-            )
-        else:
-            self.predict = nn.Linear(encoder.molecule_width, self.columns)
+        width = encoder.molecule_width
+        layers = [nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, self.columns)] if hidden else None
+        self.predict = nn.Sequential(RunningStandard(width), *(layers or [nn.Linear(width, self.columns)]))
 
     @property
     def weights(self) -> dict[str, float]:

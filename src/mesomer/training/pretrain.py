@@ -281,6 +281,7 @@ class _Pretraining:
             world=context.world,
             seed=options.seed,
             extras=self.objective.extras,
+            length_buckets=self.objective.encoder.length_buckets,
         )
         trainee = ObjectiveTrainee(
             self.objective,
