@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "MesomerError": "mesomer.errors",
     "Model": "mesomer.inference",
+    "MolClassifier": "mesomer.estimators",
+    "MolEmbedder": "mesomer.estimators",
+    "MolRegressor": "mesomer.estimators",
     "load": "mesomer.inference",
     "check": "mesomer.commands.check",
     "embed": "mesomer.commands.embed",

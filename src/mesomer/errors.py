@@ -19,6 +19,10 @@ class MesomerError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows instead of a traceback: the mistake is in what was asked, not in the code."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> MesomerError:
     """The error for a name that is not in a registry, with the nearest known one."""

@@ -1,7 +1,7 @@
 """Progress of long work on stderr: rate, percent, time left.
 
-On a terminal one live line; elsewhere a plain line every 30 seconds. Work of less than two seconds shows nothing, and
-in a distributed run only the first process speaks.
+On a terminal one live line, in a notebook one that is rewritten below the cell; elsewhere a plain line every 30
+seconds. Work of less than two seconds shows nothing, and in a distributed run only the first process speaks.
 """
 
 from __future__ import annotations
@@ -42,6 +42,35 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = sys.modules.get("IPython")
+    found = None if shell is None else shell.get_ipython()
+    return found is not None and found.has_trait("kernel")
+
+
+class _NotebookLine:
+    """One line below a notebook's cell, rewritten at most four times a second."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+        self._drawn = -1.0
+
+    def update(self, text: str, last: bool = False) -> None:
+        """Shows `text` in place of what was there."""
+        now = time.monotonic()
+        if not last and now - self._drawn < 0.25:
+            return
+        self._drawn = now
+        shown = {"text/plain": text}
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(shown, raw=True, display_id=True)
+        else:
+            self._handle.update(shown, raw=True)
+
+
 class Progress:
     """Counts finished units: `with Progress(len(rows), "molecules", "embedding") as bar: bar.advance(n)`."""
 
@@ -51,6 +80,7 @@ class Progress:
         self._text = ""
         self._shown = not quiet and process_rank() == 0
         self._live: Any = None
+        self._notebook = _NotebookLine() if self._shown and in_notebook() else None
         self._started = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -91,7 +121,11 @@ class Progress:
         if not self._shown:
             return
         now = time.monotonic()
-        if not sys.stderr.isatty():
+        if self._notebook is not None:
+            if now - self._started >= QUIET_SECONDS:
+                self._last_line = now
+                self._notebook.update(self.line())
+        elif not sys.stderr.isatty():
             if now - self._last_line >= LINE_SECONDS:
                 self._last_line = now
                 say(self.line())
@@ -113,4 +147,8 @@ class Progress:
         if self._shown and spoke and kind is None:
             took = duration(time.monotonic() - self._started)
             rate = f"{self.rate:,.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
-            say(f"{self.label}: {self.done:,} {self.unit} in {took} ({rate} {self.unit}/s)")
+            text = f"{self.label}: {self.done:,} {self.unit} in {took} ({rate} {self.unit}/s)"
+            if self._notebook is not None:
+                self._notebook.update(text, last=True)
+            else:
+                say(text)

@@ -1,20 +1,33 @@
-"""A model in a program: `load("batmannet-1").embed(smiles)`, `load("runs/sol").predict(smiles)`."""
+"""A model in a program: `load("batmannet-1").embed(smiles)`, `load("runs/sol").predict(smiles)`.
+
+Molecules come as any list, array or column (`inference.molecules`), rows keep their places, and long work shows its
+progress. In a notebook a model shows itself as a card and draws what it predicts.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesomer.data.tables import is_frame, open_table
 from mesomer.errors import MesomerError
 from mesomer.inference.embed import Embedder
+from mesomer.inference.molecules import molecule_table, molecules_of
 from mesomer.inference.predict import TablePredictor
 from mesomer.inference.rows import Wanted, table_rows
+from mesomer.progress import Progress
 from mesomer.training.checkpoint import default_model, load_model
-from mesomer.training.predictor import descriptor_columns, is_predictor, predictor_of
+from mesomer.training.predictor import FINGERPRINTS, is_predictor, predictor_of
+
+if TYPE_CHECKING:
+    from mesomer.data.tables import Table
+    from mesomer.report.notebook import MoleculeGrid
+
+CHUNK_ROWS = {"cpu": 1024}
+"""Rows between two signs of progress; a GPU wants more at a time."""
 
 
 class Model:
@@ -40,48 +53,133 @@ class Model:
     def embed(self, smiles: Any, level: str = "molecule") -> Any:
         """Vectors: float32 [n, width] with a row of NaN for a bad molecule, or a list of arrays by atom or bond.
 
-        smiles: SMILES or RDKit molecules, as a list, an array or a column of a frame.
+        smiles: SMILES or RDKit molecules, or a mix, as a list, an array, a column of a frame, or a frame.
         """
-        embedder = self.embedder(level)
-        parts: list[Any] = []
-        for _, rows in table_rows(open_table(_listed(smiles), max_atoms=embedder.max_atoms), Wanted()):
-            parts.append(embedder.vectors(rows.graphs) if level == "molecule" else embedder.vector_lists(rows.graphs))
-        if level != "molecule":
-            return [part for chunk in parts for part in chunk]
-        return np.concatenate(parts) if parts else np.zeros((0, embedder.width), np.float32)
+        return embed_rows(self.embedder(level), smiles)[0]
 
     def reasons(self, smiles: Any) -> list[str | None]:
         """Why molecules cannot be used; None for good ones."""
-        return [reason for _, rows in table_rows(open_table(_listed(smiles)), Wanted()) for reason in rows.reasons]
+        return [reason for _, rows in table_rows(molecule_table(smiles), Wanted()) for reason in rows.reasons]
 
     def predict(self, smiles: Any) -> dict[str, NDArray[Any]]:
-        """The columns that `mesomer predict` writes, by name; NaN (or None) for bad molecules."""
+        """The columns that `mesomer predict` writes, by name; NaN (or None) for bad molecules.
+
+        smiles: As for `embed`; a frame, if the model was trained with descriptor columns.
+        """
         if not is_predictor(self.folder):
             raise MesomerError(
                 f"{self.folder.path} holds an encoder, which predicts no property.",
-                "Fine-tune it on labels first: `mesomer finetune`.",
+                "Fine-tune it on labels first: `mesomer finetune`, or MolRegressor and MolClassifier.",
             )
         if self._predictor is None:
             self._predictor = TablePredictor(predictor_of(self.folder), self.accelerator)
         predictor = self._predictor
-        if columns := descriptor_columns(predictor.predictor.descriptors):
-            raise MesomerError(
-                f"The model was trained with descriptor columns ({', '.join(columns)}), which a list of SMILES lacks.",
-                "Give a table to `mesomer predict`.",
-            )
         parts: dict[str, list[Any]] = {column.name: [] for column in predictor.columns()}
-        table = open_table(_listed(smiles), max_atoms=predictor.predictor.max_atoms)
-        for chunk, rows in table_rows(table, predictor.wanted):
+        table = molecules_in_chunks(smiles, predictor.predictor.max_atoms, predictor.runner.device.type)
+        predictor.check(table)
+        for chunk, rows in shown(table, predictor.wanted, "predicting"):
             for name, values in predictor.predict_chunk(chunk, rows).items():
                 parts[name].extend(values)
         return {name: np.array(values) for name, values in parts.items()}
 
+    def draw(self, smiles: Any) -> MoleculeGrid:
+        """The molecules drawn side by side (in a notebook), with what the model predicts for each."""
+        from rdkit import Chem
 
-def _listed(smiles: Any) -> Any:
-    """A list of SMILES or molecules; a frame stays one, and its SMILES column is found as in any table."""
-    if isinstance(smiles, str):
-        raise MesomerError("One SMILES is no list.", f"Write [{smiles!r}].")
-    return smiles if is_frame(smiles) else list(smiles)
+        from mesomer.report.notebook import Drawn, MoleculeGrid
+
+        items, _ = molecules_of(smiles)
+        texts = [Chem.MolToSmiles(item) if isinstance(item, Chem.Mol) else item for item in items]
+        if is_predictor(self.folder):
+            found = self.predict(smiles)
+            reasons, lines = found["mesomer_error"].tolist(), _captions(self, found)
+        else:
+            reasons, lines = self.reasons(smiles), [()] * len(items)
+        texts = [text if isinstance(text, str) else None for text in texts]
+        return MoleculeGrid([Drawn(*item) for item in zip(texts, lines, reasons, strict=True)])
+
+    def facts(self) -> dict[str, Any]:
+        """What the model is, in a few words each."""
+        config, state = self.folder.config, self.folder.state
+        weights = sum(tensor.numel() for name, tensor in state.items() if name != FINGERPRINTS)
+        facts: dict[str, Any] = {
+            "Encoder": config.get("encoder", {}).get("name"),
+            "Parameters": f"{weights:,}",
+            "Weights": f"SHA-256 {self.folder.sha256[:12]}",
+        }
+        if is_predictor(self.folder):
+            stored = config["predictor"]
+            trained = stored["trained_on"]
+            facts["Predicts"] = ", ".join(f"{target['name']} ({target['type']})" for target in stored["targets"][:20])
+            facts["Members"] = f"{stored['members']}, averaged"
+            if trained:
+                facts["Trained on"] = f"{trained['molecules']:,} molecules of {trained['data']}; {trained['split']}"
+        return facts
+
+    @property
+    def title(self) -> str:
+        """The kind of model and its name."""
+        kind = {"encoder": "Encoder", "pretraining": "Encoder in pre-training", "predictor": "Predictor"}
+        return f"{kind[self.folder.kind]} {self.folder.path.name}"
+
+    def __repr__(self) -> str:
+        from mesomer.report.notebook import plain_card
+
+        return plain_card(self.title, self.facts())
+
+    def _repr_html_(self) -> str:
+        from mesomer.report.notebook import card
+
+        return card(self.title, self.facts())
+
+
+def molecules_in_chunks(smiles: Any, max_atoms: int, device: str) -> Table:
+    """The molecules as a table, in chunks that suit the device."""
+    return molecule_table(smiles, max_atoms, chunk_rows=CHUNK_ROWS.get(device, 8192))
+
+
+def shown(table: Table, wanted: Wanted, label: str, quiet: bool = False) -> Iterator[Any]:
+    """`table_rows`, counted on a progress display."""
+    with Progress(table.rows, "molecules", label, quiet) as bar:
+        for chunk, rows in table_rows(table, wanted):
+            yield chunk, rows
+            bar.advance(len(chunk))
+
+
+def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[Any, list[str | None]]:
+    """(vectors [n, width] or a list of arrays by atom or bond, the reason for each molecule without)."""
+    by_molecule = embedder.level == "molecule"
+    table = molecules_in_chunks(smiles, embedder.max_atoms, embedder.runner.device.type)
+    parts: list[Any] = []
+    reasons: list[str | None] = []
+    for _, rows in shown(table, Wanted(), "embedding", quiet):
+        parts.append(embedder.vectors(rows.graphs) if by_molecule else embedder.vector_lists(rows.graphs))
+        reasons += rows.reasons
+    if not by_molecule:
+        return [part for chunk in parts for part in chunk], reasons
+    return np.concatenate(parts) if parts else np.zeros((0, embedder.width), np.float32), reasons
+
+
+def _captions(model: Model, found: dict[str, NDArray[Any]]) -> list[tuple[str, ...]]:
+    """What is predicted for each molecule, a line for each of the first three targets."""
+    captions: list[tuple[str, ...]] = []
+    targets = model.folder.config["predictor"]["targets"][:3]
+    for at in range(len(found["mesomer_error"])):
+        lines = []
+        for target in targets:
+            name, value = target["name"], found[f"{target['name']}_pred"][at]
+            if found["mesomer_error"][at] is not None:
+                continue
+            if target["type"] == "regression":
+                low, high = found[f"{name}_pred_low"][at], found[f"{name}_pred_high"][at]
+                interval = "" if np.isnan(low) else f" ({low:.3g} to {high:.3g})"
+                lines.append(f"{name} {value:.3g}{interval}")
+            elif target["type"] == "binary":
+                lines.append(f"{name}: {target['classes'][1]} {value:.0%}")
+            else:
+                lines.append(f"{name}: {value} {found[f'{name}_prob_{value}'][at]:.0%}")
+        captions.append(tuple(lines))
+    return captions
 
 
 def load(name: str | os.PathLike[str] | None = None, accelerator: str = "auto") -> Model:

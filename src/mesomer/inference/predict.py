@@ -86,19 +86,23 @@ class TablePredictor:
 
     def predict_chunk(self, chunk: Chunk, rows: Rows) -> dict[str, Any]:
         """The result columns of a chunk; rows that cannot be predicted are empty and say why in `mesomer_error`."""
+        found, reasons = self.chunk_outputs(chunk, rows)
+        results = self._target_results(found)
+        similarity = np.full(len(chunk), np.nan, np.float32)
+        good = [at for at, reason in enumerate(reasons) if reason is None]
+        if good and rows.fingerprints is not None:
+            similarity[good] = nearest_similarity(rows.fingerprints[good], self.predictor.fingerprints)
+        results["similarity"], results["mesomer_error"] = similarity, reasons
+        return {f"{name}{self.suffix}": values for name, values in results.items()}
+
+    def chunk_outputs(self, chunk: Chunk, rows: Rows) -> tuple[NDArray[np.float64], list[str | None]]:
+        """(every member's outputs [members, n, T'], why a row has none): what `predict_chunk` makes columns of."""
         graphs, reasons = list(rows.graphs), list(rows.reasons)
         descriptors = self._descriptors(chunk, rows, reasons)
         for at, reason in enumerate(reasons):
             if reason is not None:
                 graphs[at] = None
-        found = self.member_outputs(graphs, descriptors)
-        results = self._target_results(found)
-        similarity = np.full(len(chunk), np.nan, np.float32)
-        good = [at for at, graph in enumerate(graphs) if graph is not None]
-        if good and rows.fingerprints is not None:
-            similarity[good] = nearest_similarity(rows.fingerprints[good], self.predictor.fingerprints)
-        results["similarity"], results["mesomer_error"] = similarity, reasons
-        return {f"{name}{self.suffix}": values for name, values in results.items()}
+        return self.member_outputs(graphs, descriptors), reasons
 
     def member_outputs(
         self, graphs: Sequence[MolGraph | None], descriptors: NDArray[np.float64] | None = None

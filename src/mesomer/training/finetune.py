@@ -245,20 +245,16 @@ def labelled_splits(
     folds: int | None = None,
     repeats: int = 3,
     canonical_scaffolds: bool = False,
-    keep: Sequence[str] = (),
     draw: Callable[[Labelled], list[Split]] | None = None,
 ) -> LabelledSplits:
-    """Reads, splits and checks the data; arguments as in `finetune`.
-
-    keep: Further columns that `draw` wants to see; draw: makes the splits instead of the rule named `split`.
-    """
+    """Reads, splits and checks the data; arguments as in `finetune`. `draw` splits instead of a named rule."""
     rule = find_rule(split)
     by_column = draw is None and rule.needs == "column"
     parts = table.named_columns([split_column] if by_column else [], "--split_column names another.")
     extra = table.named_columns(descriptor_columns(options.descriptors))
     names = table.named_columns(targets)
     deciding = SplitColumn(parts[0], "time" if rule.name == "time" else "column") if by_column else None
-    labelled = read_labels(table, names, task, keep=keep, conditions=extra, split_column=deciding)
+    labelled = read_labels(table, names, task, conditions=extra, split_column=deciding)
     require_enough(labelled)
     if draw is not None:
         splits = draw(labelled)

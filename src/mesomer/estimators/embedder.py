@@ -1,0 +1,128 @@
+"""`MolEmbedder`: molecules to vectors, as a step of a scikit-learn pipeline.
+
+Decided: it learns nothing, so `transform` works without `fit`; the weights are read on first use, and left out when the
+estimator is pickled or hashed, which keeps it as small as its arguments. A row that is no molecule is a row of NaN and
+keeps its place: a pipeline has to hand on as many rows as it got.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from mesomer.errors import MesomerError, unknown_name
+from mesomer.estimators.settings import limited_threads, model_folder
+from mesomer.estimators.speaking import check_on_error, python_words, unusable
+
+if TYPE_CHECKING:
+    from mesomer.inference.embed import Embedder
+
+DTYPES = ("float32", "float16", "float64")
+
+
+class MolEmbedder(TransformerMixin, BaseEstimator):
+    """Vectors of a pre-trained or fine-tuned encoder.
+
+    Args:
+        model: Model folder, run folder, bundled or hub name, or a loaded model; the bundled encoder if None.
+        level: molecule, or atom or bond for an array of arrays (one row for each atom or bond in RDKit's order).
+        dtype: Of the vectors: float32, float16 or float64; the network computes in float32.
+        on_error: A row that is no molecule becomes NaN with a warning (nan), or is an error (raise).
+        accelerator: auto, cpu, cuda or mps.
+        threads: Processor cores for the network; as torch is set if None.
+        atoms_per_batch: Atoms computed at a time; a suitable number if None.
+        verbose: Show the progress of work that takes over two seconds.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        level: str = "molecule",
+        dtype: str = "float32",
+        on_error: str = "nan",
+        accelerator: str = "auto",
+        threads: int | None = None,
+        atoms_per_batch: int | None = None,
+        verbose: bool = True,
+    ) -> None:
+        self.model = model
+        self.level = level
+        self.dtype = dtype
+        self.on_error = on_error
+        self.accelerator = accelerator
+        self.threads = threads
+        self.atoms_per_batch = atoms_per_batch
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Checks the arguments and that `X` is a column of molecules; reads the weights."""
+        from mesomer.inference.molecules import molecules_of
+
+        with python_words():
+            molecules_of(X)
+            self._loaded()
+        self.n_features_in_ = 1
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """The vectors [n, width]; for atoms and bonds an object array [n] of arrays (None for a bad molecule)."""
+        from mesomer.inference.api import embed_rows
+
+        with python_words(), limited_threads(self.threads):
+            embedder = self._loaded()
+            vectors, reasons = embed_rows(embedder, X, quiet=not self.verbose)
+            by_molecule = self.level == "molecule"
+            unusable(reasons, f"their vectors are {'NaN' if by_molecule else 'None'}", self.on_error)
+        if by_molecule:
+            return self._cast(vectors)
+        found = np.empty(len(vectors), dtype=object)
+        for at, part in enumerate(vectors):
+            found[at] = None if part is None else self._cast(part)
+        return found
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """`embedding_0`, `embedding_1`, …: the names of the columns that `mesomer embed` writes to CSV."""
+        if self.level != "molecule":
+            raise MesomerError("Atoms and bonds have no columns to name.", "Take level='molecule'.")
+        with python_words():
+            width = self._loaded().width
+        return np.array([f"embedding_{at}" for at in range(width)], dtype=object)
+
+    def _cast(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
+        if self.dtype == "float16" and np.nanmax(np.abs(vectors), initial=0.0) > np.finfo(np.float16).max:
+            raise MesomerError("A vector holds numbers too large for float16.", "Take dtype='float32'.")
+        return vectors.astype(self.dtype, copy=False)
+
+    def _loaded(self) -> Embedder:
+        """The encoder; read again only if an argument has changed."""
+        from mesomer.inference.embed import Embedder
+
+        check_on_error(self.on_error)
+        if self.dtype not in DTYPES:
+            raise unknown_name("dtype", str(self.dtype), DTYPES)
+        wanted = (self.model, self.level, self.accelerator, self.atoms_per_batch)
+        if getattr(self, "_wanted", None) != wanted:
+            folder = model_folder(self.model)
+            self._embedder = Embedder(folder, self.level, self.accelerator, self.atoms_per_batch)
+            self._wanted = wanted
+        return self._embedder
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in ("_embedder", "_wanted")}
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags

@@ -1,0 +1,89 @@
+"""Estimators as model folders: the predictor as `mesomer finetune` writes it, and the arguments beside it as JSON.
+
+Nothing is pickled. What JSON cannot hold of the arguments (a loaded model, a random generator) is left at its default
+or, of a model, becomes its path; whoever needs the object itself pickles the estimator.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mesomer.errors import MesomerError
+
+if TYPE_CHECKING:
+    from mesomer.estimators.base import MolEstimator
+
+E = TypeVar("E", bound="MolEstimator")
+STEM = "estimator"
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def save(estimator: MolEstimator, path: str | os.PathLike[str], overwrite: bool) -> None:
+    """Writes the folder, whole or not at all."""
+    from mesomer.files import check_writable
+
+    check_writable(path, overwrite, folder=True)
+    stored = {
+        "class": type(estimator).__name__,
+        "arguments": _plain(estimator.get_params(deep=False)),
+        "flat": estimator._flat,
+        "scores": _finite(estimator.held_out_scores_),
+        **estimator._stored(),
+    }
+    estimator.predictor_.save(path, estimator._card, {STEM: stored}, overwrite=overwrite)
+
+
+def load(kind: type[E], path: str | os.PathLike[str], arguments: Mapping[str, Any]) -> E:
+    """An estimator of this kind from a model folder or a run folder."""
+    from mesomer.report.notebook import Rows
+    from mesomer.training.checkpoint import CARD, load_model
+    from mesomer.training.predictor import is_predictor, predictor_of
+
+    folder = load_model(path)
+    if not is_predictor(folder):
+        raise MesomerError(
+            f"{folder.path} holds an encoder, which predicts no property.",
+            f"Give it to {kind.__name__}(model=…) and fit that on labels.",
+        )
+    stored = folder.extra.get(STEM, {})
+    if stored.get("class", kind.__name__) != kind.__name__:
+        raise MesomerError(f"{folder.path} was saved by {stored['class']}.", f"Read it with {stored['class']}.load.")
+    saved = {name: value for name, value in stored.get("arguments", {}).items() if name in kind().get_params()}
+    estimator = kind(**(saved | dict(arguments)))
+    predictor = predictor_of(folder)
+    estimator._restored(predictor, stored)
+    predictor.folder = None
+    estimator.predictor_ = predictor
+    estimator._flat = stored.get("flat", len(predictor.targets) == 1)
+    estimator._card = (folder.path / CARD).read_text(encoding="utf-8") if (folder.path / CARD).exists() else ""
+    estimator.rejects_, estimator.held_out_ = Rows(), None
+    estimator.held_out_scores_ = stored.get("scores", {})
+    estimator.seconds_ = None
+    return estimator
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    from mesomer.estimators.settings import model_name
+
+    kept: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name == "model":
+            kept[name] = None if value is None else model_name(value)
+        elif name == "descriptors":
+            kept[name] = None if value is None else [str(item) for item in value]
+        elif isinstance(value, _PLAIN):
+            kept[name] = value
+        elif hasattr(value, "item"):
+            kept[name] = value.item()
+    return kept
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

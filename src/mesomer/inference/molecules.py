@@ -1,0 +1,104 @@
+"""Molecules as a program holds them, to a table: lists, tuples, arrays, columns of frames, RDKit molecules, or a mix.
+
+Decided: molecules are one column. A frame of one column is that column whatever its name; of several the SMILES column
+is found by its name as in any table, and the others stay at hand as descriptors. Numbers are refused before anything
+is computed: a matrix of features given where molecules belong would else become a table of unreadable rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Number
+from typing import Any
+
+from mesomer.data.readers import is_absent
+from mesomer.data.readers.frames import Frame, Molecules
+from mesomer.data.roles import find_smiles_column
+from mesomer.data.tables import Table, is_frame
+from mesomer.errors import MesomerError
+
+_SAMPLE = 50
+
+
+def molecule_table(
+    source: Any, max_atoms: int = 500, cells: Mapping[str, Sequence[Any]] | None = None, chunk_rows: int = 4096
+) -> Table:
+    """A table of these molecules; `cells` are further columns of the same length, which hide columns of the frame."""
+    if max_atoms < 1:
+        raise MesomerError(f"--max_atoms is {max_atoms}, and must be 1 or more.")
+    items, others = molecules_of(source)
+    cells = dict(cells or {})
+    if Molecules.smiles_column in cells:
+        raise MesomerError(f"A column of labels is named {Molecules.smiles_column!r}.", "Rename it.")
+    others.pop(Molecules.smiles_column, None)
+    return Table([Molecules(items, others | cells)], None, max_atoms, chunk_rows)
+
+
+def molecules_of(source: Any) -> tuple[list[Any], dict[str, list[Any]]]:
+    """The molecules (SMILES, RDKit molecules, None or NaN), and of a frame its other columns."""
+    if is_frame(source):
+        return _of_frame(source)
+    items = _listed(source)
+    if items and all(_is_row(item) for item in items):
+        items = [_only(item) for item in items]
+    if items and all(isinstance(item, Number) and not is_absent(item) for item in items):
+        raise _no_molecules(f"{len(items)} numbers")
+    return items, {}
+
+
+def _of_frame(frame: Any) -> tuple[list[Any], dict[str, list[Any]]]:
+    reader = Frame(frame)
+    columns: dict[str, list[Any]] = {name: [] for name in reader.columns}
+    for block in reader.blocks(4096):
+        for name, column in block.cells.items():
+            columns[name] += column
+    if len(columns) == 1:
+        ((name, items),) = columns.items()
+    else:
+        sample = {name: column[:_SAMPLE] for name, column in columns.items()}
+        name, _ = find_smiles_column(reader.name, reader.columns, sample)
+        items = columns[name]
+    if items and all(isinstance(item, Number) and not is_absent(item) for item in items):
+        raise _no_molecules(f"The column {name!r}")
+    return items, {other: column for other, column in columns.items() if other != name}
+
+
+def _listed(source: Any) -> list[Any]:
+    from rdkit import Chem
+
+    if isinstance(source, str):
+        raise MesomerError("One SMILES is no list.", f"Write [{source!r}].")
+    if isinstance(source, Chem.Mol):
+        raise MesomerError("One molecule is no list.", "Write [molecule].")
+    if isinstance(source, Mapping | set | frozenset | bytes) or not hasattr(source, "__iter__"):
+        raise MesomerError(
+            f"A {type(source).__name__} is no list of molecules.",
+            "Give a list, an array or a column of SMILES or of RDKit molecules.",
+        )
+    shape = getattr(source, "shape", None)
+    if isinstance(shape, tuple) and len(shape) != 1:
+        if len(shape) != 2 or shape[1] != 1:
+            raise _no_molecules(f"An array of shape {shape}")
+        source = source.reshape(-1)
+    for method in ("tolist", "to_pylist"):  # numpy's and Arrow's values become Python's own
+        if hasattr(source, method):
+            return list(getattr(source, method)())
+    return list(source)
+
+
+def _is_row(item: Any) -> bool:
+    return isinstance(item, list | tuple) or (hasattr(item, "shape") and hasattr(item, "__len__"))
+
+
+def _only(row: Any) -> Any:
+    """The one cell of a row."""
+    if len(row) != 1:
+        raise _no_molecules(f"A row of {len(row)} cells")
+    return row[0]
+
+
+def _no_molecules(what: str) -> MesomerError:
+    verb = "are" if what.endswith("s") else "is"
+    return MesomerError(
+        f"{what} {verb} no column of molecules.", "Give one column of SMILES or of RDKit molecules, a row for each."
+    )
