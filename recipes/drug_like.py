@@ -1,0 +1,66 @@
+"""The corpus of the bundled encoder: drug-like molecules of ZINC and, for charges, stereo and size, of ChEMBL.
+
+    python recipes/drug_like.py drug_like.csv.gz [--zinc 190000] [--seed 0]
+
+Takes so many molecules at random from the set `zinc_clean_leads` and all of `chembl_diverse` (docs/benchmarks.md; found
+in the folder MESOMER_DATA or fetched), and writes one table. The sample is a function of the seed alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import io
+import random
+import sys
+from pathlib import Path
+
+from mesomer.data.benchmarks import load_benchmark
+from mesomer.errors import MesomerError
+from mesomer.files import atomic_write, check_writable
+
+
+def smiles_of(name: str) -> list[str]:
+    """The SMILES of a registered set, in its order."""
+    with gzip.open(load_benchmark(name), "rt", encoding="utf-8", newline="") as handle:
+        return [row["smiles"] for row in csv.DictReader(handle)]
+
+
+def drug_like(zinc: int, seed: int) -> list[str]:
+    """`zinc` molecules of ZINC at random, then all of ChEMBL's."""
+    leads = smiles_of("zinc_clean_leads")
+    if zinc > len(leads):
+        raise MesomerError(f"--zinc is {zinc:,}, and the set has {len(leads):,} molecules.")
+    random.Random(seed).shuffle(leads)
+    return leads[:zinc] + smiles_of("chembl_diverse")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--zinc", type=int, default=190_000, help="molecules to take from ZINC")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    try:
+        check_writable(arguments.output)
+        molecules = drug_like(arguments.zinc, arguments.seed)
+        with (
+            atomic_write(arguments.output) as temporary,
+            open(temporary, "wb") as raw,
+            # no time stamp: the same molecules give the same file
+            gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
+            io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+        ):
+            csv.writer(text).writerows([["smiles"], *([smiles] for smiles in molecules)])
+    except MesomerError as error:
+        print(f"drug_like: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(
+        f"Written: {arguments.output} ({len(molecules):,} molecules).\n"
+        f"Next: mesomer prepare {arguments.output} --output corpora/drug_like --add descriptors"
+    )
+
+
+if __name__ == "__main__":
+    main()
