@@ -15,10 +15,10 @@ def import_weights(
 
     Args:
         checkpoint: The file that the published code saved.
-        from_: Whose file it is: batmannet.
+        from_: Whose file it is: batmannet, grover or kermt.
         output: The model folder to write.
-        architecture: JSON file with official argument names, or base (the published sizes), for files that store no
-            arguments; the JSON file of the same stem if not given.
+        architecture: JSON file with official argument names, or base or large (the published sizes), for files that
+            store no arguments; the JSON file of the same stem if not given.
         overwrite: Replace the output if it is there.
     """
     from mesomer.interop.importing import import_checkpoint
@@ -31,12 +31,7 @@ def _text(facts: dict[str, Any], output: str) -> str:
     reasons: dict[str, list[str]] = {}
     for name, reason in facts["left_out"].items():
         reasons.setdefault(reason, []).append(name)
-    kind = {
-        "pretraining": "a pre-training file",
-        "predictor": "a fine-tuned file",
-        "encoder": "a file of a pair task: its encoder is imported",
-    }
-    lines = [f"{facts['checkpoint']} is {kind[facts['kind']]}, sha256 {facts['sha256']}."]
+    lines = [f"{facts['checkpoint']} is {facts['what']}, sha256 {facts['sha256']}."]
     lines += [f"Assumed: {assumed}." for assumed in facts["assumed"]]
     lines.append(
         f"{facts['used']} tensors used, {facts['parameters']:,} parameters; {len(facts['left_out'])} tensors left out."

@@ -159,20 +159,20 @@ def _corpus_facts(folder: Path) -> dict[str, Any]:
 
 def _checkpoint_facts(file: Path) -> dict[str, Any]:
     from mesomer.files import sha256_of
-    from mesomer.interop.batmannet import looks_like
     from mesomer.interop.checkpoints import read_checkpoint
+    from mesomer.interop.recognised import looks_like, source_of
 
     found = read_checkpoint(file)
-    batmannet = any(".encoders.node_blocks." in f".{name}" for name in found.tensors)
+    source = source_of(found.tensors) or "NAME"
     return {
-        "what": "a foreign checkpoint: " + ("BatmanNet's" if batmannet else looks_like(found.tensors)),
+        "what": "a foreign checkpoint: " + looks_like(found.tensors),
         "path": str(file),
         "bytes": file.stat().st_size,
         "sha256": sha256_of(file),
         "tensors": len(found.tensors),
         "parameters": sum(tensor.numel() for tensor in found.tensors.values()),
         "arguments": {key: value for key, value in (found.arguments or {}).items() if _short(value)},
-        "next": f"mesomer import {file} --from {'batmannet' if batmannet else 'NAME'} --output FOLDER",
+        "next": f"mesomer import {file} --from {source} --output FOLDER",
     }
 
 

@@ -14,11 +14,19 @@ from torch import Tensor, nn
 
 from mesomer.encoders.batmannet import BatmanNet
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
 from mesomer.interop.batmannet_outputs import largest_difference
 from mesomer.interop.checkpoints import ForeignCheckpoint
+from mesomer.interop.finetuned import (
+    activation_of,
+    assume,
+    count_parts,
+    head_links,
+    property_model,
+    told_by_tensors,
+)
 from mesomer.interop.gtransformer import Link, block_links, fill, output_links
 from mesomer.interop.imported import Imported
+from mesomer.interop.recognised import looks_like
 from mesomer.objectives.masked_graph import MaskedGraph
 
 __all__ = ["ARCHITECTURES", "convert", "largest_difference"]
@@ -46,6 +54,11 @@ NOTES = (
     "in-degree), and chirality is the tag as spelt; positions, if any, count from 0 in each molecule. `batchwise`",
     "restores the published mixing of batch mates.",
 )
+WHAT = {
+    "pretraining": "a pre-training file",
+    "predictor": "a fine-tuned file",
+    "encoder": "a file of a pair task: its encoder is imported",
+}
 NO_WEIGHTS = "BatmanNet's authors have published no weights; `mesomer pretrain CORPUS --method batmannet` trains them."
 
 
@@ -75,8 +88,8 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
     module: nn.Module
     if any(name.startswith("mygame.decoders.") for name in tensors):
         kind, encoder = "pretraining", BatmanNet(**config, stage="pretraining")
-        decoder_blocks = _count(tensors, "mygame.decoders.node_blocks.")
-        _assume(arguments, {"mask_ratio": 0.6}, assumed)
+        decoder_blocks = count_parts(tensors, "mygame.decoders.node_blocks.")
+        assume(arguments, {"mask_ratio": 0.6}, assumed)
         module = MaskedGraph(encoder, mask_ratio=arguments["mask_ratio"], decoder_blocks=decoder_blocks)
         links = pretraining_links(config["heads"], config["blocks"], decoder_blocks)
     else:
@@ -85,9 +98,10 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
         kind = "encoder" if pair or "mol_atom_from_atom_ffn.1.weight" not in tensors else "predictor"
         if kind == "predictor":
             # what a fine-tuning takes from a published pre-training file, so that its heads are not tied
-            _assume(arguments, {"dist_coff": 0.0}, assumed)
-            module = _property_model(tensors, encoder, arguments)
-            links = finetuned_links(config["heads"], config["blocks"], int(module.config()["ffn_layers"]))
+            assume(arguments, {"dist_coff": 0.0}, assumed)
+            model = property_model(tensors, encoder, arguments)
+            module = model
+            links = finetuned_links(config["heads"], config["blocks"], int(model.config()["ffn_layers"]))
         else:
             module = encoder
             links = [
@@ -99,7 +113,7 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
     module.load_state_dict(ours)
     module.eval()
     left_out = {name: _why_left_out(name) for name in tensors if name not in used}
-    return Imported(kind, module, encoder, used, left_out, assumed, arguments, NOTES)
+    return Imported(kind, module, encoder, used, left_out, assumed, arguments, NOTES, WHAT[kind])
 
 
 def encoder_links(heads: int, blocks: int, pretraining: bool) -> Iterator[Link]:
@@ -131,107 +145,22 @@ def pretraining_links(heads: int, blocks: int, decoder_blocks: int) -> list[Link
 
 def finetuned_links(heads: int, blocks: int, layers: int) -> list[Link]:
     """Links of a fine-tuned model, ours as a `PropertyModel`."""
-    links = list(encoder_links(heads, blocks, False))
-    links += [Link(f"readout.attn.{name}", f"readout.{name}.weight") for name in ("w1", "w2")]
-    for i, view in enumerate(VIEWS[:2]):
-        for layer in range(layers):
-            links += [
-                Link(f"mol_{view}_ffn.{1 + 3 * layer}.{kind}", f"heads.{i}.linears.{layer}.{kind}")
-                for kind in ("weight", "bias")
-            ]
-        # the published state dict repeats one slope under every activation position
-        links += [
-            Link(f"mol_{view}_ffn.{2 + 3 * layer}.weight", f"heads.{i}.activation.slope") for layer in range(layers - 1)
-        ]
-    return links
-
-
-def looks_like(tensors: Mapping[str, Tensor]) -> str:
-    """What kind of file these keys belong to, in a few words."""
-    first = next(iter(tensors), "")
-    if any(name.startswith(("grover.", "kermt.")) for name in tensors):
-        return "its keys look like GROVER's or KERMT's"
-    if any("relative_K" in name for name in tensors):
-        return "its keys look like R-MAT's"
-    if any(name.startswith("x_embedding") for name in tensors):
-        return "its keys look like those of pretrain-gnns"
-    return f"its first key is {first}"
+    return [*encoder_links(heads, blocks, False), *head_links(VIEWS[:2], layers)]
 
 
 def _arguments(tensors: Mapping[str, Tensor], given: dict[str, Any], assumed: list[str]) -> dict[str, Any]:
     """The architecture: from the tensors where they tell, else as given, else as published (and said)."""
-    heads = _count(tensors, "mygame.encoders.node_blocks.0.heads.")
+    heads = count_parts(tensors, "mygame.encoders.node_blocks.0.heads.")
     told = {
         "hidden_size": tensors["mygame.encoders.node_blocks.0.heads.0.mpn_q.W_h.weight"].shape[0],
         "num_attn_head": heads,
-        "num_enc_mt_block": _count(tensors, "mygame.encoders.node_blocks."),
+        "num_enc_mt_block": count_parts(tensors, "mygame.encoders.node_blocks."),
         "bias": "mygame.encoders.node_blocks.0.heads.0.mpn_q.W_h.bias" in tensors,
     }
-    for name, value in told.items():
-        if given.get(name, value) != value:
-            raise MesomerError(
-                f"The argument {name} is {given[name]}, but the tensors are those of {value}.",
-                "Is the --architecture file of another checkpoint?",
-            )
-    arguments = given | told
-    sloped = "mygame.encoders.node_blocks.0.act_func.weight" in tensors
-    if "activation" not in arguments:
-        if not sloped:
-            raise MesomerError(
-                "The tensors do not tell the activation (any but PReLU).",
-                "Give --architecture a JSON file with official argument names.",
-            )
-        arguments["activation"] = "PReLU"
-        assumed.append("activation = PReLU (its slopes are in the file)")
-    if (arguments["activation"] == "PReLU") != sloped:
-        raise MesomerError(
-            f"The activation {arguments['activation']} does not fit the tensors, "
-            f"which {'have' if sloped else 'lack'} PReLU's slopes."
-        )
-    _assume(arguments, PUBLISHED_ARGUMENTS, assumed)
+    arguments = told_by_tensors(given, told)
+    activation_of(arguments, "mygame.encoders.node_blocks.0.act_func.weight" in tensors, assumed)
+    assume(arguments, PUBLISHED_ARGUMENTS, assumed)
     return arguments
-
-
-def _assume(arguments: dict[str, Any], defaults: Mapping[str, Any], assumed: list[str]) -> None:
-    """Fill in the published defaults of arguments that the file does not give, and say so."""
-    for name, value in defaults.items():
-        if arguments.get(name) is None:
-            arguments[name] = value
-            assumed.append(f"{name} = {value} (published default)")
-
-
-def _property_model(tensors: Mapping[str, Tensor], encoder: BatmanNet, arguments: Mapping[str, Any]) -> PropertyModel:
-    attention = "readout.attn.w1" in tensors
-    first = tensors["mol_atom_from_atom_ffn.1.weight"]
-    linears = sorted(
-        int(name.split(".")[1])
-        for name, x in tensors.items()
-        if name.startswith("mol_atom_from_atom_ffn.") and x.dim() == 2
-    )
-    attn_hidden, attn_out = (
-        (tensors["readout.attn.w1"].shape[0], tensors["readout.attn.w2"].shape[0]) if attention else (4, 1)
-    )
-    tasks = tensors[f"mol_atom_from_atom_ffn.{linears[-1]}.weight"].shape[0]
-    kind = {"classification": "binary", "regression": "regression"}.get(str(arguments.get("dataset_type")))
-    if kind is None:
-        raise MesomerError(
-            f"The fine-tuned checkpoint says of its task {arguments.get('dataset_type')!r}, "
-            "neither classification nor regression.",
-            'Give --architecture a JSON file with "dataset_type".',
-        )
-    return PropertyModel(
-        encoder,
-        [Output(kind)] * tasks,
-        readout="attention" if attention else "mean",
-        attn_hidden=attn_hidden,
-        attn_out=attn_out,
-        descriptors_dim=first.shape[1] - encoder.width * attn_out,
-        ffn_hidden=first.shape[0] if len(linears) > 1 else 0,
-        ffn_layers=len(linears),
-        dropout=float(arguments["dropout"]),
-        activation=arguments["activation"],
-        disagreement=float(arguments["dist_coff"]),
-    )
 
 
 def _is_drug_pair(tensors: Mapping[str, Tensor], hidden: int, arguments: Mapping[str, Any]) -> bool:
@@ -252,10 +181,6 @@ def _is_drug_pair(tensors: Mapping[str, Tensor], hidden: int, arguments: Mapping
         "The file stores no arguments, and its head fits a property model as well as a drug-drug model.",
         'Give --architecture a JSON file with official argument names, among them "parser_name" or "features_dim".',
     )
-
-
-def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
 
 
 def _why_left_out(name: str) -> str:

@@ -14,7 +14,9 @@ from mesomer.encoders.base import Encoder
 
 
 class Imported(NamedTuple):
-    """A converted checkpoint: `module` is an objective, a `PropertyModel` or an encoder alone, as `kind` says."""
+    """A converted checkpoint: `module` is an objective, a `PropertyModel` or an encoder alone, as `kind` says; `what`
+    says in words what the file is.
+    """
 
     kind: str
     module: nn.Module
@@ -24,3 +26,4 @@ class Imported(NamedTuple):
     assumed: list[str]
     arguments: dict[str, Any]
     notes: tuple[str, ...]
+    what: str

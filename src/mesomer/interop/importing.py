@@ -26,7 +26,11 @@ from mesomer.training.checkpoint import load_model, load_state, save_model
 from mesomer.training.predictor import RDKIT_DESCRIPTORS, Predictor, Target, load_predictor
 from mesomer.training.scaling import Scaling
 
-ADAPTERS = {"batmannet": "mesomer.interop.batmannet"}
+ADAPTERS = {
+    "batmannet": "mesomer.interop.batmannet",
+    "grover": "mesomer.interop.grover",
+    "kermt": "mesomer.interop.kermt",
+}
 _RDKIT_DESCRIPTOR_COUNT = 200
 
 
@@ -54,6 +58,7 @@ def import_checkpoint(
         "checkpoint": str(path),
         "sha256": sha256_of(checkpoint.path),
         "kind": imported.kind,
+        "what": imported.what,
         "architecture": imported.encoder.config(),
         "assumed": said + imported.assumed,
         "used": len(imported.used),
@@ -131,11 +136,17 @@ def _predictor(model: PropertyModel, checkpoint: ForeignCheckpoint, arguments: d
         members=[model],
         scalings=[_scaling(checkpoint.data_scaler, count)],
         shared_encoder=False,
-        descriptors=[RDKIT_DESCRIPTORS] if extra == _RDKIT_DESCRIPTOR_COUNT else [f"feature_{i}" for i in range(extra)],
+        descriptors=arguments.get("feature_names") or _feature_names(extra),
         descriptor_scalings=[_scaling(checkpoint.features_scaler, extra)] if extra else [],
         half_widths=[None] * count,
         trained_on={"source": "imported", "molecules": None},
     )
+
+
+def _feature_names(extra: int) -> list[str]:
+    if extra == _RDKIT_DESCRIPTOR_COUNT:
+        return [RDKIT_DESCRIPTORS]
+    return [f"feature_{i}" for i in range(extra)]
 
 
 def _scaling(stored: dict[str, np.ndarray] | None, columns: int) -> Scaling:

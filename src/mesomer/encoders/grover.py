@@ -1,0 +1,226 @@
+"""GROVER's encoder: a node branch and an edge branch of GTransformer blocks, crossed into four outputs (Rong et al.,
+NeurIPS 2020, arXiv 2007.02835).
+
+`rules` decides which function it is. `sound` (new models): no padding row and no feature that depends on the spelling,
+so that a molecule's result depends on neither its batch mates nor its atom order. `published` (imported models): the
+published features, and the padding row takes part in every sum, with table width max(4, the molecule's own largest
+in-degree); `batchwise` restores the published mixing through the width of the whole batch.
+
+Two things differ between the published code and the paper, and each is an option with the values `code` and `paper`:
+
+- `attention`: over the n heads of one atom or bond (`code`), or for each head over the atoms or bonds of the molecule
+  (`paper`);
+- `update`: every message-passing round adds the block's input (`code`), or passes on the message alone (`paper`). The
+  released code has a switch for it too, `dense`, whose True is the paper's.
+
+While training, each message-passing network draws its depth anew in every call (`random_depth`).
+
+Shapes: `A` atoms, `B` directed bonds, `R` rows of a branch (padding rows first, where there are any), `H` hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mesomer.chem.graph import GraphBatch
+from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, pool_rows, register, row_molecule
+from mesomer.encoders.blocks import OutputNetwork
+from mesomer.encoders.grover_blocks import Depths, DynamicBlock, Neighbourhood, draw_depths
+from mesomer.encoders.grover_features import published_tables, sound_tables
+from mesomer.encoders.rows import TableWidth, edge_rows, node_rows, table_width
+from mesomer.errors import MesomerError, unknown_name
+
+VIEWS = ("atom_from_atom", "atom_from_bond", "bond_from_atom", "bond_from_bond")
+RULES = ("sound", "published")
+VARIANTS = ("code", "paper")
+
+
+class Features(NamedTuple):
+    """Raw features of the rows of both branches, padding rows included: [R, atom width], [R, atom + bond width]."""
+
+    atoms: Tensor
+    bonds: Tensor
+
+
+class Rows(NamedTuple):
+    """The rows of both branches of one batch."""
+
+    node: Neighbourhood
+    edge: Neighbourhood
+    padding: int
+
+
+class Branch(NamedTuple):
+    """What one branch made of its rows, [R, H]: the first block's input and the output of each block."""
+
+    entered: Tensor
+    states: list[Tensor]
+
+
+@register
+class Grover(Encoder):
+    """The encoder; views `atom_from_atom` and `atom_from_bond` [A, H], `bond_from_atom` and `bond_from_bond` [B, H]."""
+
+    name = "grover"
+    SIZES: ClassVar = {
+        "base": {"hidden_size": 800, "depth": 6, "heads": 4, "blocks": 1},
+        "large": {"hidden_size": 1200, "depth": 6, "heads": 4, "blocks": 1},
+        "small": {"hidden_size": 128, "depth": 4, "heads": 4, "blocks": 1},
+    }
+
+    def __init__(
+        self,
+        *,
+        hidden_size: int = 800,
+        depth: int = 6,
+        heads: int = 4,
+        blocks: int = 1,
+        activation: str = "LeakyReLU",
+        bias: bool = False,
+        dropout: float = 0.1,
+        rules: str = "sound",
+        attention: str = "code",
+        update: str = "code",
+        random_depth: bool = True,
+        batchwise: bool = False,
+        pooling: str | None = None,
+    ) -> None:
+        super().__init__()
+        for option, value, known in (
+            ("rules", rules, RULES), ("attention", attention, VARIANTS), ("update", update, VARIANTS),
+        ):  # fmt: skip
+            if value not in known:
+                raise unknown_name(f"value of GROVER's option {option}", value, known)
+        if batchwise and rules == "sound":
+            raise MesomerError("batchwise restores a defect of the published code and goes with rules published only.")
+        if hidden_size % heads:
+            raise MesomerError(f"The hidden size {hidden_size} is no multiple of the {heads} heads.")
+        if depth < 1 or blocks < 1:
+            raise MesomerError(f"GROVER has depth {depth} and {blocks} blocks.", "Both have to be 1 or more.")
+        self.pooling = pooling or ("mean_sum" if rules == "sound" else "mean")
+        if self.pooling not in POOLINGS:
+            raise unknown_name("pooling", self.pooling, POOLINGS)
+        self._options: dict[str, Any] = {
+            "hidden_size": hidden_size, "depth": depth, "heads": heads, "blocks": blocks, "activation": activation,
+            "bias": bias, "dropout": dropout, "rules": rules, "attention": attention, "update": update,
+            "random_depth": random_depth, "batchwise": batchwise, "pooling": self.pooling,
+        }  # fmt: skip
+        self.rules, self.batchwise, self.width, self.depth = rules, batchwise, hidden_size, depth
+        self.random_depth = random_depth
+        self.atom_tables, self.bond_tables = published_tables() if rules == "published" else sound_tables()
+        atom_width = self.atom_tables.width
+        edge_width = atom_width + self.bond_tables.width
+        if rules == "published" and hidden_size in (atom_width, edge_width):
+            raise MesomerError(f"The published code projects no input at the hidden size {hidden_size}; take another.")
+
+        def branch(incoming: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                DynamicBlock(
+                    hidden_size, heads, depth, activation, bias, dropout, update == "code",
+                    incoming if i == 0 else None, over_molecule=attention == "paper",
+                )
+                for i in range(blocks)
+            )  # fmt: skip
+
+        self.node_blocks, self.edge_blocks = branch(atom_width), branch(edge_width)
+        self.outputs = nn.ModuleDict(
+            {
+                view: OutputNetwork(
+                    atom_width if view.startswith("atom") else edge_width, hidden_size, activation, dropout
+                )
+                for view in VIEWS
+            }
+        )
+        self.readout_views = VIEWS[:2]
+
+    def config(self) -> dict[str, Any]:
+        return {**self._options, "batchwise": self.batchwise}
+
+    @property
+    def molecule_width(self) -> int:
+        return self.width * len(VIEWS) * len(POOLINGS[self.pooling])
+
+    def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
+        """The pooled rows of all four views; with `mean` pooling it is the published fingerprint `both`."""
+        parts = []
+        for view in VIEWS:
+            molecule = row_molecule(view, batch)
+            for kind in POOLINGS[self.pooling]:
+                parts.append(pool_rows(output.views[view], molecule, batch.num_molecules, kind))
+        return torch.cat(parts, dim=1)
+
+    def forward(self, batch: GraphBatch) -> EncoderOutput:
+        """The four views of all atoms and directed bonds."""
+        rows = self.rows(batch)
+        features = self.features(batch, rows)
+        depths = self.draw_depths() if self.training and self.random_depth else None
+        views = self.views(*self.branches(features, rows, depths), rows, features)
+        return EncoderOutput({view: x[rows.padding :] for view, x in views.items()})
+
+    def draw_depths(self) -> list[Depths]:
+        """A depth for each network of each block: node blocks, then edge blocks (grover.md 3.2)."""
+        networks = 3 * self._options["heads"]
+        return [draw_depths(self.depth, networks) for _ in (*self.node_blocks, *self.edge_blocks)]
+
+    def width_of_tables(self, batch: GraphBatch) -> TableWidth | None:
+        """The published table width, or None where no padding row exists."""
+        return table_width(batch, self.batchwise) if self.rules == "published" else None
+
+    def rows(self, batch: GraphBatch) -> Rows:
+        """The rows of both branches."""
+        width = self.width_of_tables(batch)
+        padding = 0 if width is None else width.paddings
+        return Rows(
+            Neighbourhood(node_rows(batch, None, width), batch.atom_offsets, padding),
+            Neighbourhood(edge_rows(batch, None, width), 2 * batch.bond_offsets, padding),
+            padding,
+        )
+
+    def features(self, batch: GraphBatch, rows: Rows) -> Features:
+        """Input columns of all rows; a directed bond has the columns of its source atom, then its own."""
+        atoms = self.atom_tables(batch.atom_codes)
+        own = self.bond_tables(batch.bond_codes).repeat_interleave(2, dim=0)
+        bonds = torch.cat([atoms.index_select(0, batch.source), own], dim=1)
+        return Features(_below(atoms, rows.padding), _below(bonds, rows.padding))
+
+    def branches(self, features: Features, rows: Rows, depths: Sequence[Depths] | None = None) -> tuple[Branch, Branch]:
+        """Node branch and edge branch; `depths` for each node block, then each edge block, or the full depth."""
+        count = len(self.node_blocks)
+        drawn = [None] * (count + len(self.edge_blocks)) if depths is None else list(depths)
+        return (
+            _branch(self.node_blocks, features.atoms, rows.node, drawn[:count]),
+            _branch(self.edge_blocks, features.bonds, rows.edge, drawn[count:]),
+        )
+
+    def views(self, node: Branch, edge: Branch, rows: Rows, features: Features) -> dict[str, Tensor]:
+        """The four outputs, padding rows included (grover.md 3.4)."""
+        atoms, bonds = node.states[-1], edge.states[-1]
+        around = rows.node.lists.message(atoms)
+        source, reverse = rows.edge.bonds.source, rows.edge.bonds.reverse
+        # the source atom and its neighbours without the bond's other end
+        behind = (atoms + around).index_select(0, source) - atoms.index_select(0, source.index_select(0, reverse))
+        aggregated = {
+            "atom_from_atom": around,
+            "atom_from_bond": rows.edge.bonds.at_atoms(bonds),
+            "bond_from_atom": behind,
+            "bond_from_bond": rows.edge.lists.message(bonds),
+        }
+        raw = {"atom": features.atoms, "bond": features.bonds}
+        return {view: network(raw[view[:4]], aggregated[view]) for view, network in self.outputs.items()}
+
+
+def _branch(blocks: nn.ModuleList, features: Tensor, rows: Neighbourhood, depths: Sequence[Depths | None]) -> Branch:
+    entered = blocks[0].enter(blocks[0].project(features))  # type: ignore[operator, union-attr]
+    states = [entered]
+    for block, drawn in zip(blocks, depths, strict=True):
+        states.append(block(states[-1], rows, drawn))
+    return Branch(entered, states[1:])
+
+
+def _below(x: Tensor, padding: int) -> Tensor:
+    """The rows of x below `padding` rows of zeros."""
+    return x if padding == 0 else torch.cat([x.new_zeros(padding, x.shape[1]), x])

@@ -1,0 +1,160 @@
+"""GROVER's own additions to the shared blocks: message-passing depth drawn for each network, and attention over the
+rows of a molecule.
+
+Networks of a block run side by side. Sorted by falling depth, those that still run are always the first ones, so that
+each round is one batched product over a prefix and finished networks cost nothing.
+
+Shapes: `R` rows of a branch, `H` hidden size, `n` heads, `N` = 3n networks, `S` segments (each padding row, then each
+molecule), `T` rows of the largest segment.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mesomer.encoders.blocks import GTransformerBlock, HeadAttention, MessageNetworks
+from mesomer.encoders.rows import EdgeRows, NodeRows
+
+Depths = list[int]
+_SPREAD = 3  # depths are drawn within three standard deviations
+
+
+def draw_depths(mean: int, networks: int) -> Depths:
+    """A depth for each network: a normal of that mean and deviation 1, cut at three deviations, then truncated to an
+    integer. It is drawn from torch's generator on the CPU, whose state a checkpoint keeps.
+    """
+
+    def below(x: float) -> float:
+        return 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+    shares = torch.tensor([below(k + 1) - below(k) for k in range(-_SPREAD, _SPREAD)])
+    steps = torch.multinomial(shares, networks, replacement=True)
+    return [mean - _SPREAD + int(step) for step in steps]
+
+
+class Neighbourhood(NamedTuple):
+    """The rows of a branch: their neighbour lists, and where each molecule's rows begin [M + 1], padding rows aside."""
+
+    lists: NodeRows | EdgeRows
+    starts: Tensor
+    padding: int
+
+    @property
+    def bonds(self) -> EdgeRows:
+        """The lists of the edge branch."""
+        assert isinstance(self.lists, EdgeRows)
+        return self.lists
+
+
+class DynamicNetworks(MessageNetworks):
+    """Message-passing networks of which each may run to a depth of its own."""
+
+    def forward(self, x: Tensor, rows: NodeRows | EdgeRows, depths: Depths | None = None) -> Tensor:
+        """[R, H] -> [R, N * H], network by network; every network to the full depth if `depths` are not given."""
+        if depths is None or all(depth == self.depth for depth in depths):
+            return super().forward(x, rows)
+        order = sorted(range(self.networks), key=lambda network: -depths[network])
+        places = torch.tensor(order, device=x.device)
+        weight = self.weight.index_select(0, places)
+        bias = None if self.bias is None else self.bias.index_select(0, places)
+        slopes = None if self.activation.slope is None else self.activation.slope.index_select(0, places)
+        finished: list[Tensor] = []
+        state, running = x.unsqueeze(0), self.networks  # one common input, until the first round makes them differ
+        for round_number in range(1, max(1, *depths) + 1):
+            still = sum(depth > round_number for depth in depths)
+            if still < running:
+                done = state.expand(running, -1, -1) if state.shape[0] == 1 else state
+                finished.append(done[still:])
+                state, running = state if state.shape[0] == 1 else state[:still], still
+            if not running:
+                break
+            state = self._round(x, state, rows, weight[:running], bias, slopes)
+        by_network = torch.cat(finished[::-1]).index_select(0, torch.argsort(places))
+        return by_network.transpose(0, 1).reshape(x.shape[0], -1)
+
+    def _round(
+        self,
+        x: Tensor,
+        state: Tensor,
+        rows: NodeRows | EdgeRows,
+        weight: Tensor,
+        bias: Tensor | None,
+        slopes: Tensor | None,
+    ) -> Tensor:
+        """One round of the first networks: states [n, R, H], or a common one [1, R, H] -> [n, R, H]."""
+        running = weight.shape[0]
+        message = rows.message(state.transpose(0, 1).reshape(x.shape[0], -1))
+        message = message.view(x.shape[0], -1, self.hidden).transpose(0, 1)
+        hidden = torch.matmul(message, weight)
+        if bias is not None:
+            hidden = hidden + bias[:running].unsqueeze(1).to(hidden.dtype)
+        if self.add_input:
+            hidden = hidden + x
+        if slopes is None:
+            return self.dropout(self.activation(hidden))
+        slope = slopes[:running].view(-1, 1, 1).to(hidden.dtype)
+        return self.dropout(torch.where(hidden > 0, hidden, slope * hidden))
+
+
+class MoleculeAttention(HeadAttention):
+    """The paper's attention: each head's rows attend to the rows of the same molecule.
+
+    It has the weights of the attention over heads. A padding row is a molecule of its own.
+    """
+
+    def over(self, query: Tensor, key: Tensor, value: Tensor, rows: Neighbourhood) -> Tensor:
+        """Three [R, n, H] -> [R, n, H]."""
+        counts = torch.cat([rows.starts.new_ones(rows.padding), rows.starts.diff()])  # [S]
+        longest = int(counts.max()) if counts.numel() else 0
+        if longest == 0:
+            return self.output(value)
+        first = counts.cumsum(0) - counts
+        segment = torch.repeat_interleave(torch.arange(counts.numel(), device=counts.device), counts)
+        place = segment * longest + torch.arange(query.shape[0], device=counts.device) - first[segment]
+        size = (counts.numel() * longest, *query.shape[1:])
+
+        def packed(layer: torch.nn.Module, x: Tensor) -> Tensor:
+            x = layer(x)
+            padded = x.new_zeros(size).index_copy(0, place, x)
+            return padded.view(counts.numel(), longest, *size[1:]).transpose(1, 2)  # [S, n, T, H]
+
+        # the first place is always open, so that an empty segment has something to attend to
+        seen = torch.arange(longest, device=counts.device) < counts.clamp(min=1).unsqueeze(1)
+        mixed = F.scaled_dot_product_attention(
+            packed(self.query, query),
+            packed(self.key, key),
+            packed(self.value, value),
+            attn_mask=seen[:, None, None, :],
+            dropout_p=self.dropout.rate if self.training else 0.0,
+        )
+        return self.output(mixed.transpose(1, 2).reshape(size).index_select(0, place))
+
+
+class DynamicBlock(GTransformerBlock):
+    """A block whose networks may draw their depths, and whose attention may run over the molecule."""
+
+    def __init__(
+        self, hidden: int, heads: int, depth: int, activation: str, bias: bool, dropout: float, add_input: bool,
+        width: int | None = None, *, over_molecule: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(hidden, heads, depth, activation, bias, dropout, add_input, width)
+        self.networks = DynamicNetworks(hidden, 3 * heads, depth, activation, bias, dropout, add_input)
+        if over_molecule:
+            self.attention = MoleculeAttention(hidden, heads, bias, dropout)
+
+    def forward(self, x: Tensor, rows: Neighbourhood, depths: Depths | None = None) -> Tensor:  # type: ignore[override]
+        """[R, H] -> [R, H]."""
+        states = self.networks(x, rows.lists, depths).view(x.shape[0], 3, self.heads, x.shape[1])
+        return self.dropout(self.norm(self.merge(self.attend(states, rows).flatten(1))))
+
+    def attend(self, states: Tensor, rows: Neighbourhood) -> Tensor:
+        """Attention over the states [R, 3, n, H] of the networks -> [R, n, H]."""
+        query, key, value = states.unbind(1)
+        if isinstance(self.attention, MoleculeAttention):
+            return self.attention.over(query, key, value, rows)
+        return self.attention(query, key, value)

@@ -1,0 +1,266 @@
+"""`mesomer import --from grover` and `--from kermt`: official layouts, KERMT's names, what is refused or left out."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from reference_grover import Reference, model_names
+
+from mesomer.commands.import_weights import import_weights
+from mesomer.encoders.grover import Grover
+from mesomer.errors import MesomerError
+from mesomer.inference.embed import Embedder
+from mesomer.interop.checkpoints import read_checkpoint
+from mesomer.interop.grover import ARCHITECTURES, encoder_links
+from mesomer.training.checkpoint import load_encoder, load_model
+from mesomer.training.predictor import load_predictor
+
+KINDS = {"pretrain": "encoder", "finetune": "predictor"}
+FILES = [(name, kind) for part, kind in KINDS.items() for name in model_names(part)]
+ENCODER = "grover.encoders."
+
+
+@pytest.fixture
+def official(parity):
+    return parity("grover")
+
+
+def imported(path, output, source="grover", **options):
+    return import_weights(str(path), from_=source, output=str(output), **options)
+
+
+def official_file(hidden=8, heads=2, blocks=1, activation="PReLU", bias=False, prefix=ENCODER, **more):
+    """Tensors of a small official checkpoint around our own random encoder, and that encoder."""
+    torch.manual_seed(0)
+    encoder = Grover(
+        hidden_size=hidden, heads=heads, blocks=blocks, depth=3, activation=activation, bias=bias, rules="published"
+    )
+    ours = encoder.state_dict()
+    tensors = {}
+    for link in encoder_links(encoder, ""):
+        if link.ours.removeprefix(".") in ours:
+            name = link.theirs.removeprefix("encoders.")
+            value = link._replace(ours=link.ours.removeprefix(".")).read(ours)
+            tensors[prefix + name] = value.detach().clone().contiguous()
+    arguments = {"depth": 3, "dense": False, "dropout": 0.1, "activation": activation, **more}
+    return tensors, arguments, encoder
+
+
+def save(path, tensors, arguments=None):
+    content = {"state_dict": tensors, "args": argparse.Namespace(**arguments)} if arguments is not None else tensors
+    torch.save(content, path)
+    return path
+
+
+def assert_same_encoder(folder, encoder):
+    found = load_encoder(folder).state_dict()
+    assert found.keys() == encoder.state_dict().keys()
+    assert all(torch.equal(found[name], value) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("stem", "kind"), FILES)
+def test_each_kind_of_official_file(official, tmp_path, stem, kind):
+    result = imported(official / f"{stem}.pt", tmp_path / "model")
+    tensors = read_checkpoint(official / f"{stem}.pt").tensors
+    assert result["kind"] == kind and result["reloads_equal"] and not result["unknown"] and not result["assumed"]
+    assert result["used"] + len(result["left_out"]) == len(tensors)
+    assert result["left_out"].keys() <= tensors.keys()
+    assert result["difference"] < 5e-5
+    assert f"{result['difference']:.1e}" in result["text"] and result["sha256"] in result["text"]
+    encoder = load_encoder(tmp_path / "model")
+    assert isinstance(encoder, Grover) and encoder.rules == "published" and encoder.batchwise is False
+    assert load_model(tmp_path / "model").kind == kind
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("stem", model_names("finetune"))
+def test_a_fine_tuned_file_predicts_at_once(official, tmp_path, stem):
+    """With its scaler and the names of its tasks, batch mates or not."""
+    imported(official / f"{stem}.pt", tmp_path / "model")
+    reference, predictor = Reference(official), load_predictor(tmp_path / "model")
+    arguments = reference.config[f"{stem}_args"]
+    assert [target.name for target in predictor.targets] == arguments["task_names"]
+    predictor.members[0].encoder.batchwise = True
+    features = None
+    if predictor.descriptors:
+        assert predictor.descriptors == ["rdkit_2d_normalized"]
+        features = reference.arrays["features_200_raw"][: reference.size]
+    found = predictor.predict(reference.batch(0, reference.size), features)[0]
+    expected = reference.arrays[f"ft_{stem.removeprefix('finetune_')}_pred_bs{reference.size}"]
+    np.testing.assert_allclose(found, expected[: reference.size], atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.reference
+def test_an_imported_file_embeds(official, tmp_path):
+    [stem] = model_names("pretrain")
+    result = imported(official / f"{stem}.pt", tmp_path / "model")
+    assert "mesomer embed" in result["text"]
+    reference = Reference(official)
+    vectors = Embedder(str(tmp_path / "model"), accelerator="cpu").vectors(reference.graphs)
+    assert vectors.shape == (len(reference.graphs), 4 * reference.config[f"{stem}_args"]["hidden_size"])
+
+
+@pytest.mark.parametrize("prefix", [ENCODER, "encoders.", "module.grover.encoders."])
+@pytest.mark.parametrize(("activation", "bias", "blocks"), [("PReLU", False, 1), ("ReLU", True, 2)])
+def test_an_encoder_alone_with_legacy_arguments(tmp_path, prefix, activation, bias, blocks):
+    """What is known of the published files: no heads, and arguments of names that are no more."""
+    tensors, arguments, encoder = official_file(activation=activation, bias=bias, blocks=blocks, prefix=prefix)
+    legacy = {"backbone": "dualtrans", "input_layer": "fc", "no_attach_fea": True, "skip_epoch": 0, "coord": False}
+    path = save(tmp_path / "a.pt", tensors, arguments | legacy)
+    result = imported(path, tmp_path / "model")
+    assert result["kind"] == "encoder" and not result["left_out"] and not result["assumed"]
+    assert result["difference"] is None and "No stored outputs" in result["text"]
+    assert_same_encoder(tmp_path / "model", encoder)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_the_dense_argument_chooses_the_update(tmp_path, dense):
+    tensors, arguments, _ = official_file()
+    imported(save(tmp_path / "a.pt", tensors, arguments | {"dense": dense}), tmp_path / "model")
+    assert load_encoder(tmp_path / "model").config()["update"] == ("paper" if dense else "code")
+
+
+def test_a_bare_file_says_what_it_assumes(tmp_path):
+    tensors, _, _ = official_file()
+    result = imported(save(tmp_path / "a.pt", tensors), tmp_path / "model")
+    assert {told.split(" = ")[0] for told in result["assumed"]} == {"activation", "depth", "dense", "dropout"}
+    assert load_encoder(tmp_path / "model").config()["depth"] == ARCHITECTURES["base"]["depth"]
+    with pytest.raises(MesomerError, match="hidden_size"):
+        imported(tmp_path / "a.pt", tmp_path / "other", architecture="large")
+    tensors, _, _ = official_file(activation="ReLU")
+    with pytest.raises(MesomerError, match="activation"):
+        imported(save(tmp_path / "b.pt", tensors), tmp_path / "other")
+
+
+def test_kermt_after_contrastive_pretraining(tmp_path):
+    """The encoder lies twice in the file, the decoder and the vocabulary heads beside it."""
+    tensors, arguments, encoder = official_file(prefix="kermt.encoders.")
+    twice = tensors | {f"latent_dist.{name}": value.clone() for name, value in tensors.items()}
+    others = {
+        "latent_dist.fc_mean_logscale.weight": torch.ones(2, 8),
+        "latent_dist.readout.cached_zero_vector": torch.zeros(8),
+        "decoder.token_embedding.weight": torch.ones(5, 2),
+        "vocab_module.av_task_atom.linear.weight": torch.ones(9, 8),
+        "vocab_module.fg_task_all.linear_atom_from_atom.weight": torch.ones(85, 8),
+        "strange.weight": torch.ones(1),
+    }
+    path = save(tmp_path / "a.pt", twice | others, arguments | {"backbone": "gtrans", "pretrain_mode": "hybrid"})
+    result = imported(path, tmp_path / "model", "kermt")
+    assert result["kind"] == "encoder" and "pre-training" in result["what"]
+    assert result["unknown"] == ["strange.weight"] and "1 unknown: strange.weight" in result["text"]
+    reasons = {name: reason for name, reason in result["left_out"].items() if name in others}
+    assert reasons.keys() == others.keys() and "decoder" in reasons["decoder.token_embedding.weight"]
+    assert len(result["left_out"]) == len(others) + len(tensors)
+    assert_same_encoder(tmp_path / "model", encoder)
+    twice["latent_dist.kermt.encoders.node_blocks.0.W_o.weight"] += 1
+    with pytest.raises(MesomerError, match=r"two different tensors encoders\.node_blocks\.0\.W_o\.weight"):
+        imported(save(tmp_path / "b.pt", twice, arguments), tmp_path / "other", "kermt")
+
+
+def finetuned_file(features, **more):
+    """A fine-tuned file of KERMT's: one task, two layers in each head."""
+    tensors, arguments, encoder = official_file(prefix="kermt.encoders.")
+    for view in ("atom_from_atom", "atom_from_bond"):
+        tensors |= {
+            f"mol_{view}_ffn.1.weight": torch.randn(5, 8 + features),
+            f"mol_{view}_ffn.1.bias": torch.randn(5),
+            f"mol_{view}_ffn.2.weight": torch.tensor([0.2]),
+            f"mol_{view}_ffn.4.weight": torch.randn(1, 5),
+            f"mol_{view}_ffn.4.bias": torch.randn(1),
+        }
+    tensors["readout.cached_zero_vector"] = torch.zeros(8)
+    return (
+        tensors,
+        arguments | {"dataset_type": "regression", "task_names": ["logD"], "dist_coff": 0.15} | more,
+        encoder,
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "ours"),
+    [
+        ({"features_generator": ["rdkit_2d_normalized"]}, True),
+        ({"features_generator": None, "features_path": ["train.npz"]}, True),
+        (
+            {
+                "features_generator": ["rdkit_2d_normalized_cuik_molmaker"],
+                "rdkit2D_normalization_type": "descriptastorus",
+            },
+            True,
+        ),
+        ({"features_generator": ["rdkit_2d_normalized_cuik_molmaker"], "rdkit2D_normalization_type": "fast"}, False),
+        ({"features_generator": ["rdkit_2d"]}, False),
+    ],
+)
+def test_a_kermt_predictor_and_its_descriptors(tmp_path, more, ours):
+    """Descriptors that are normalised otherwise than ours have to be given, and the card says so."""
+    tensors, arguments, _ = finetuned_file(200, **more)
+    result = imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model", "kermt")
+    predictor = load_predictor(tmp_path / "model")
+    assert result["kind"] == "predictor" and [target.name for target in predictor.targets] == ["logD"]
+    assert predictor.members[0].disagreement == 0.15
+    expected = ["rdkit_2d_normalized"] if ours else [f"feature_{i}" for i in range(200)]
+    assert predictor.descriptors == expected
+    assert any("give them in columns" in note for note in result["notes"]) != ours
+
+
+def test_layers_for_single_tasks_leave_the_encoder(tmp_path):
+    tensors, arguments, encoder = finetuned_file(0)
+    tensors["mol_atom_from_atom_ffn_task_specific.0.1.weight"] = torch.ones(1, 5)
+    result = imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model", "kermt")
+    assert result["kind"] == "encoder" and "single tasks" in result["what"] and not result["unknown"]
+    assert_same_encoder(tmp_path / "model", encoder)
+
+
+def test_files_of_others_are_named(tmp_path, parity):
+    kermt, arguments, _ = official_file(prefix="kermt.encoders.")
+    with pytest.raises(MesomerError, match="KERMT") as told:
+        imported(save(tmp_path / "a.pt", kermt, arguments), tmp_path / "model")
+    assert "--from kermt" in (told.value.hint or "")
+    official, arguments, encoder = official_file()
+    imported(save(tmp_path / "b.pt", official, arguments), tmp_path / "model", "kermt")
+    assert_same_encoder(tmp_path / "model", encoder)
+    with pytest.raises(MesomerError, match="GROVER"):
+        imported(tmp_path / "b.pt", tmp_path / "other", "batmannet")
+    with pytest.raises(MesomerError, match="first key is x"):
+        imported(save(tmp_path / "c.pt", {"x": torch.ones(1)}), tmp_path / "other")
+    with pytest.raises(MesomerError, match="BatmanNet"):
+        imported(save(tmp_path / "d.pt", {"mygame.encoders.x": torch.ones(1)}, {}), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"undirected": True}, "undirected"),
+        ({"backbone": "gin"}, "backbone"),
+        ({"activation": "ReLU"}, "PReLU"),
+        ({"hidden_size": 9}, "hidden_size"),
+    ],
+)
+def test_arguments_that_do_not_fit(tmp_path, change, sentence):
+    tensors, arguments, _ = official_file()
+    with pytest.raises(MesomerError, match=sentence):
+        imported(save(tmp_path / "a.pt", tensors, arguments | change), tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("node_blocks.0.W_o.weight", None, r"W_o\.weight"),
+        ("node_blocks.0.W_i.weight", torch.ones(8, 42), r"shape \(8, 42\)"),  # features of another code
+        ("node_blocks.0.heads.0.mpn_q.W_h.weight", torch.ones(8, 8 + 14), r"shape \(8, 22\)"),  # attached features
+    ],
+)
+def test_tensors_that_do_not_fit(tmp_path, name, value, sentence):
+    tensors, arguments, _ = official_file()
+    if value is None:
+        del tensors[ENCODER + name]
+    else:
+        tensors[ENCODER + name] = value
+    with pytest.raises(MesomerError, match=sentence):
+        imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model")
