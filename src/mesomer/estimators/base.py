@@ -171,6 +171,7 @@ class MolEstimator(BaseEstimator):
         self.seconds_ = found.seconds
         self._card = found.card
         self._flat = labels.flat
+        self.n_features_in_ = 1
         self._fitted(labels)
         return self
 
@@ -202,12 +203,6 @@ class MolEstimator(BaseEstimator):
         """Names of the targets."""
         check_is_fitted(self)
         return [target.name for target in self.predictor_.targets]
-
-    @property
-    def n_features_in_(self) -> int:
-        """One column of molecules."""
-        check_is_fitted(self)
-        return 1
 
     def __sklearn_is_fitted__(self) -> bool:
         return "predictor_" in vars(self)

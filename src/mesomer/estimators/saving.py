@@ -60,7 +60,7 @@ def load(kind: type[E], path: str | os.PathLike[str], arguments: Mapping[str, An
     estimator._card = (folder.path / CARD).read_text(encoding="utf-8") if (folder.path / CARD).exists() else ""
     estimator.rejects_, estimator.held_out_ = Rows(), None
     estimator.held_out_scores_ = stored.get("scores", {})
-    estimator.seconds_ = None
+    estimator.seconds_, estimator.n_features_in_ = None, 1
     return estimator
 
 

@@ -42,7 +42,7 @@ def molecules_of(source: Any) -> tuple[list[Any], dict[str, list[Any]]]:
     if items and all(_is_row(item) for item in items):
         items = [_only(item) for item in items]
     if items and all(isinstance(item, Number) and not is_absent(item) for item in items):
-        raise _no_molecules(f"{len(items)} numbers")
+        raise _no_molecules(f"{len(items)} numbers", "are")
     return items, {}
 
 
@@ -97,8 +97,7 @@ def _only(row: Any) -> Any:
     return row[0]
 
 
-def _no_molecules(what: str) -> MesomerError:
-    verb = "are" if what.endswith("s") else "is"
+def _no_molecules(what: str, verb: str = "is") -> MesomerError:
     return MesomerError(
         f"{what} {verb} no column of molecules.", "Give one column of SMILES or of RDKit molecules, a row for each."
     )

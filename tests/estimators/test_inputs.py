@@ -1,0 +1,88 @@
+"""Molecules as programs hold them: the same vectors, predictions and messages whatever the container."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+from rdkit import Chem
+
+import mesomer
+from mesomer.errors import MesomerError
+from mesomer.estimators import MolEmbedder, MolRegressor
+from mesomer.inference.molecules import molecules_of
+
+TEXTS = ["CCO", "c1ccccc1", "CC(=O)N", None, "C(C"]
+HOLDERS = {
+    "list": list,
+    "tuple": tuple,
+    "array": lambda texts: np.array(texts, dtype=object),
+    "matrix": lambda texts: np.array(texts, dtype=object).reshape(-1, 1),
+    "rows": lambda texts: [[text] for text in texts],
+    "generator": lambda texts: (text for text in texts),
+    "pandas": lambda texts: pandas.Series(texts, index=[7, 7, 1, 2, 3]),
+    "pandas string": lambda texts: pandas.Series(texts, dtype="string"),
+    "pandas frame": lambda texts: pandas.DataFrame({"whatever": texts}),
+    "pandas frame with names": lambda texts: pandas.DataFrame({"id": range(5), "SMILES": texts}),
+    "polars": lambda texts: polars.Series(texts),
+    "polars frame": lambda texts: polars.DataFrame({"structure": texts}),
+    "arrow": lambda texts: pyarrow.chunked_array([texts[:2], texts[2:]]),
+    "molecules": lambda texts: [None if text in (None, "C(C") else Chem.MolFromSmiles(text) for text in texts],
+    "mix": lambda texts: [Chem.MolFromSmiles(texts[0]), *texts[1:3], float("nan"), texts[4]],
+}
+
+
+@pytest.fixture(scope="module")
+def model(encoder):
+    return mesomer.load(encoder, accelerator="cpu")
+
+
+@pytest.fixture(scope="module")
+def vectors(model):
+    return model.embed(TEXTS)
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_every_container_gives_the_same_vectors(model, vectors, name):
+    found = model.embed(HOLDERS[name](TEXTS))
+    assert found.shape == (5, vectors.shape[1]) and np.isnan(found[3:]).all()
+    assert found[:3] == pytest.approx(vectors[:3], abs=1e-6)
+
+
+def test_containers_reach_the_estimators(encoder, smiles, counts, probe):
+    regressor = MolRegressor(**probe).fit(polars.Series(smiles), polars.Series(counts))
+    other = MolRegressor(**probe).fit(pandas.DataFrame({"s": smiles}), pandas.Series(counts, index=range(9, 69)))
+    assert np.array_equal(regressor.predict(np.array(smiles)[:, None]), other.predict(tuple(smiles)))
+    third = MolRegressor(**probe).fit([Chem.MolFromSmiles(text) for text in smiles], counts.tolist())
+    assert third.predict(smiles) == pytest.approx(regressor.predict(smiles), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("CCO", r"One SMILES is no list. Write \['CCO'\]"),
+        (Chem.MolFromSmiles("CCO"), "One molecule is no list"),
+        (np.zeros((3, 4)), r"array of shape \(3, 4\) is no column of molecules"),
+        (np.zeros(3), "3 numbers are no column of molecules"),
+        ([[1.0, 2.0]], "A row of 2 cells is no column"),
+        ({"smiles": ["C"]}, "A dict is no list of molecules"),
+        (7, "A int is no list of molecules"),
+        (pandas.DataFrame({"a": ["x"], "b": [2]}), "SMILES"),
+        (pandas.DataFrame({"a": [1.0, 2.0]}), "The column 'a' is no column of molecules"),
+    ],
+)
+def test_what_is_no_column_of_molecules_is_said(model, encoder, wrong, words):
+    for take in (model.embed, MolEmbedder(encoder).transform, MolEmbedder(encoder).fit):
+        with pytest.raises(MesomerError, match=words):
+            take(wrong)
+
+
+def test_no_molecules_give_no_rows(model, vectors):
+    assert model.embed([]).shape == (0, vectors.shape[1])
+
+
+def test_other_columns_of_a_frame_stay_at_hand():
+    items, columns = molecules_of(pandas.DataFrame({"pH": [7.0, 2.0], "smiles": ["C", "CC"]}))
+    assert items == ["C", "CC"] and columns == {"pH": [7.0, 2.0]}
