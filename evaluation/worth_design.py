@@ -1,0 +1,150 @@
+"""What "does it earn its place?" compares: sets, arms, the four settings that networks search, and the cells to run.
+
+Decided: every network arm searches the same four settings on the validation part of seed 0 and keeps the best for the
+other seeds; its result of seed 0 is that setting's. Training stops when the validation score has not risen for
+`PATIENCE` epochs, and the epoch with the best one counts. Small sets get more epochs than large ones, so that each
+training may take about `STEPS` steps. Baselines have fixed settings. Splits and the seeds of heads, batches and random
+encoders are the same for all arms, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from mesomer import __version__
+from mesomer.data.benchmarks import find_benchmark
+from mesomer.training.finetune_plan import FinetuneOptions
+from mesomer.training.predictor import RDKIT_DESCRIPTORS
+
+SPLIT = "balanced"
+SEEDS = (0, 1, 2, 3, 4)
+TEST_TO_TRAIN = 1 / 8
+SETS = ("freesolv", "esol", "sider", "clintox", "bace", "bbbp", "biogen_sol", "lipo")
+
+BATCH, STEPS, LEAST_EPOCHS, MOST_EPOCHS, PATIENCE = 16, 1000, 10, 30, 5
+SETTINGS: dict[str, dict[str, Any]] = {
+    "even": {"max_lr": 1e-3, "encoder_lr_scale": 1.0, "dropout": 0.1},
+    "slow": {"max_lr": 3e-4, "encoder_lr_scale": 1.0, "dropout": 0.1},
+    "discriminative": {"max_lr": 1e-3, "encoder_lr_scale": 0.2, "dropout": 0.1},
+    "late": {"max_lr": 1e-3, "encoder_lr_scale": 0.3, "dropout": 0.3, "unfreeze_after": 2},
+}
+"""Options of `mesomer finetune` that differ; `late` leaves the encoder alone for two epochs."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method."""
+
+    label: str
+    kind: str
+    """network, linear or baseline"""
+    scratch: bool = False
+    descriptors: bool = False
+    baseline: str = ""
+    """Its name in `mesomer.baselines`."""
+    optional: bool = False
+
+
+ARMS: dict[str, Arm] = {
+    "pretrained": Arm("pre-trained, fine-tuned", "network"),
+    "pretrained+descriptors": Arm("pre-trained, fine-tuned, with descriptors", "network", descriptors=True),
+    "random": Arm("same network, random weights", "network", scratch=True),
+    "random+descriptors": Arm(
+        "random weights, with descriptors", "network", scratch=True, descriptors=True, optional=True
+    ),
+    "frozen_linear": Arm("frozen vectors, linear model", "linear"),
+    "frozen_random_linear": Arm("frozen vectors of random weights, linear model", "linear", scratch=True),
+    "ecfp_forest": Arm("count-ECFP, forest", "baseline", baseline="forest"),
+    "descriptors_boosting": Arm("descriptors, boosting", "baseline", descriptors=True, baseline="boosting"),
+}
+DEFAULT_ARMS = tuple(name for name, arm in ARMS.items() if not arm.optional)
+REFERENCES = ("random", "ecfp_forest", "descriptors_boosting")
+"""What both pre-trained arms are compared with."""
+
+
+class Cell(NamedTuple):
+    """One training, or one baseline; `setting` is empty where there is nothing to search."""
+
+    set: str
+    arm: str
+    seed: int
+    setting: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the results depend on besides the design."""
+
+    model: str
+    """What the model was called."""
+    weights_sha256: str
+    encoder: Mapping[str, Any]
+    """Name and configuration of the encoder."""
+    data_sha256: Mapping[str, str]
+    """The sum of each set's file."""
+    sizes: Mapping[str, Sequence[int]]
+    """Training molecules of each set by seed."""
+
+
+def epochs_for(molecules: int) -> int:
+    """The most epochs of a training part of this size."""
+    steps = math.ceil(molecules / BATCH)
+    return min(MOST_EPOCHS, max(LEAST_EPOCHS, round(STEPS / steps)))
+
+
+def options_of(cell: Cell, molecules: int) -> FinetuneOptions:
+    """How a network or a linear model is trained; `molecules` are those of its training part."""
+    arm = ARMS[cell.arm]
+    descriptors = (RDKIT_DESCRIPTORS,) if arm.descriptors else ()
+    if arm.kind == "linear":
+        return FinetuneOptions(probe=True, scratch=arm.scratch, descriptors=descriptors, seed=cell.seed)
+    return FinetuneOptions(
+        epochs=epochs_for(molecules), patience=PATIENCE, batch_size=BATCH, scratch=arm.scratch,
+        descriptors=descriptors, seed=cell.seed, **SETTINGS[cell.setting],
+    )  # fmt: skip
+
+
+def digest(cell: Cell, facts: Facts) -> str:
+    """A short sum of everything that the cell's result depends on: with other weights only some cells are run anew."""
+    arm = ARMS[cell.arm]
+    parts: dict[str, Any] = {
+        "version": __version__, "set": facts.data_sha256[cell.set], "split": SPLIT, "cell": cell[1:],
+        "baseline": arm.baseline,
+    }  # fmt: skip
+    if arm.kind != "baseline":
+        parts["options"] = asdict(options_of(cell, facts.sizes[cell.set][cell.seed]))
+        parts["encoder"] = facts.encoder
+        parts["weights"] = None if arm.scratch else facts.weights_sha256
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def work_of(cell: Cell, facts: Facts) -> float:
+    """About how long a cell takes, in molecules that a network passes in training, at most."""
+    molecules = facts.sizes[cell.set][cell.seed]
+    kind = ARMS[cell.arm].kind
+    if kind == "network":
+        return float(molecules * epochs_for(molecules))
+    return float(molecules) if kind == "linear" else 0.2 * molecules * find_benchmark(cell.set).num_targets
+
+
+def search_cells(sets: Sequence[str], arms: Sequence[str]) -> list[Cell]:
+    """The cells of seed 0 from which each network's setting is chosen: setting by setting over all sets and arms."""
+    networks = [name for name in arms if ARMS[name].kind == "network"]
+    return [Cell(name, arm, 0, setting) for setting in SETTINGS for name in sets for arm in networks]
+
+
+def fixed_cells(sets: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    """The cells without a search, seed by seed."""
+    others = [name for name in arms if ARMS[name].kind != "network"]
+    return [Cell(name, arm, seed) for seed in seeds for name in sets for arm in others]
+
+
+def later_seeds(sets: Sequence[str], arms: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    """Network cells whose setting is still to be chosen, seed by seed over all sets and arms."""
+    networks = [name for name in arms if ARMS[name].kind == "network"]
+    return [Cell(name, arm, seed) for seed in seeds if seed for name in sets for arm in networks]
