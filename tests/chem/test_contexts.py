@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem, rdBase
 
-from mesomer.chem.contexts import Vocabulary, atom_contexts, bond_contexts, joined_counts, numbered
+from mesomer.chem.contexts import Vocabulary, atom_contexts, bond_contexts, numbered
 from mesomer.chem.featurize import featurize_many
 from mesomer.errors import MesomerError
 
@@ -123,7 +123,6 @@ def test_vocabularies_by_count_then_name():
     assert Vocabulary.of(counts, max_size=1).tokens[2:] == ("c",)
     assert vocabulary.numbers(["a", "x", "c"]).tolist() == [3, 1, 2]
     assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
-    assert joined_counts([{"a": 1}, {"a": 2, "b": 1}]) == {"a": 3, "b": 1}
 
 
 @pytest.mark.parametrize(

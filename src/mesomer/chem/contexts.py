@@ -13,7 +13,7 @@ Legend: A atoms, E undirected bonds, R rows (either), N list entries.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -190,11 +190,3 @@ class Vocabulary:
 def numbered(contexts: Contexts, vocabulary: Vocabulary) -> np.ndarray:
     """The number of each row's context in a vocabulary, int64 [R]."""
     return vocabulary.numbers(contexts.tokens)[contexts.of_row]
-
-
-def joined_counts(parts: Sequence[Mapping[str, int]]) -> Counter[str]:
-    """Counts added up over parts of a corpus."""
-    total: Counter[str] = Counter()
-    for part in parts:
-        total.update(part)
-    return total

@@ -3,6 +3,9 @@
 An addition is computed from the molecules of a finished corpus into one sidecar file for each shard; shards themselves
 stay as they are. Work is dealt to processes in small blocks that are kept until a shard's sidecar is whole, so that an
 interrupted run goes on where it stopped. A new addition is a function and one entry of `ADDITIONS`.
+
+An addition gives numbers, or names (contexts): then all names of the corpus are counted first, and the sidecars hold
+their numbers in the vocabulary, a file of its own beside them.
 """
 
 from __future__ import annotations
@@ -13,16 +16,27 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from mesomer.chem.graph import GraphArrays
 from mesomer.data.corpus import CARD, Corpus, read_card, shard_name, sidecar_name
+from mesomer.data.named_columns import (
+    numbered_blocks,
+    read_contexts,
+    vocabulary_name,
+    write_contexts,
+    write_vocabulary,
+)
 from mesomer.data.shards import SHARD_FORMAT, Column, blocks_of, sidecar_batch, write_arrow
 from mesomer.errors import unknown_name
 from mesomer.files import atomic_write, sha256_of
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
+
+    from mesomer.chem.contexts import Contexts
 
 BLOCK_MOLECULES = 256
 """Molecules computed at a time: what an interruption can cost each worker."""
@@ -34,9 +48,11 @@ class Addition:
 
     column: Column
     meaning: str
-    compute: Callable[[Sequence[Mol], np.ndarray], np.ndarray]
+    compute: Callable[[Sequence[Mol], np.ndarray], np.ndarray] | None = None
     """From molecules and their global numbers (for reproducible draws) to one row each, or one for each atom in RDKit's
     order, or one for each bond in RDKit's bond order, as the column's level says."""
+    contexts: Callable[[GraphArrays], Contexts] | None = None
+    """In place of `compute`, for a column of one integer: from the codes of molecules to named rows."""
     version: int = 1
     """Raised when the values change: stored columns of an older version are computed again."""
     require: Callable[[], None] = lambda: None
@@ -61,7 +77,29 @@ def _require_descriptors() -> None:
     _descriptors([Chem.MolFromSmiles("C")], np.zeros(1, dtype=np.int64))
 
 
+def _atom_contexts(graph: GraphArrays) -> Contexts:
+    from mesomer.chem.contexts import atom_contexts
+
+    return atom_contexts(graph)
+
+
+def _bond_contexts(graph: GraphArrays) -> Contexts:
+    from mesomer.chem.contexts import bond_contexts
+
+    return bond_contexts(graph)
+
+
 ADDITIONS: dict[str, Addition] = {
+    "atom_contexts": Addition(
+        Column("atom", "uint16", 1),
+        "the context of each atom (element, neighbours, bond types) as its number in the vocabulary of the corpus",
+        contexts=_atom_contexts,
+    ),
+    "bond_contexts": Addition(
+        Column("bond", "uint16", 1),
+        "the context of each bond (its name, bonds beside it) as its number in the vocabulary of the corpus",
+        contexts=_bond_contexts,
+    ),
     "descriptors": Addition(
         Column("molecule", "float32", 200),
         "200 RDKit descriptors, each mapped to its normalised distribution (`rdkit_2d_normalized`)",
@@ -103,14 +141,18 @@ class BlockTask:
     def path(self) -> Path:
         """Where the rows are kept until the shard's sidecar is whole."""
         folder = self.corpus / "staging" / f"{self.name}-{ADDITIONS[self.name].version}"
-        return folder / shard_name(self.part, self.number) / f"{self.start:08d}.npy"
+        suffix = "npy" if ADDITIONS[self.name].contexts is None else "npz"
+        return folder / shard_name(self.part, self.number) / f"{self.start:08d}.{suffix}"
 
 
 def is_computed(task: BlockTask) -> bool:
     """Whether an earlier run has computed this block."""
     try:
-        np.load(task.path, mmap_mode="r")
-    except (FileNotFoundError, ValueError, EOFError):
+        if ADDITIONS[task.name].contexts is None:
+            np.load(task.path, mmap_mode="r")
+        else:
+            read_contexts(task.path)
+    except (FileNotFoundError, ValueError, EOFError, KeyError, BadZipFile):
         return False
     return True
 
@@ -128,28 +170,41 @@ def compute_block(task: BlockTask) -> int:
 
     addition = ADDITIONS[task.name]
     shard = _corpus(task.corpus, task.fingerprint).open_shard(task.part, task.number)
-    indices = np.arange(task.start, task.stop)
+    piece = shard.molecules.slice(task.start, task.stop)
+    expected = {"molecule": len(piece), "atom": len(piece.atoms), "bond": len(piece.bonds)}[addition.column.level]
+    if addition.contexts is not None:
+        graph = GraphArrays(
+            piece.atoms, piece.bonds, piece.ends, np.diff(piece.atom_offsets), np.diff(piece.bond_offsets)
+        )
+        found = addition.contexts(graph)
+        _check_rows(task, len(found.of_row), expected)
+        write_contexts(task.path, found)
+        return len(piece)
+    assert addition.compute is not None
     mols = []
-    for smiles in shard.smiles(indices):
+    for smiles in shard.smiles(np.arange(task.start, task.stop)):
         mol, reason = parse_smiles(smiles, MAX_ATOMS)
         if mol is None:
             raise RuntimeError(f"{smiles}, stored in {shard.path}, cannot be read by this RDKit: {reason}")
         mols.append(mol)
-    rows = addition.column.encode(addition.compute(mols, shard.molecules.number[indices]))
-    piece = shard.molecules.slice(task.start, task.stop)
-    expected = {"molecule": len(piece), "atom": len(piece.atoms), "bond": len(piece.bonds)}[addition.column.level]
-    if len(rows) != expected:
-        raise ValueError(f"the addition {task.name} gave {len(rows)} rows for {expected} {addition.column.level}s")
+    rows = addition.column.encode(addition.compute(mols, piece.number))
+    _check_rows(task, len(rows), expected)
     with atomic_write(task.path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, rows)
     return len(mols)
+
+
+def _check_rows(task: BlockTask, rows: int, expected: int) -> None:
+    if rows != expected:
+        level = ADDITIONS[task.name].column.level
+        raise ValueError(f"the addition {task.name} gave {rows} rows for {expected} {level}s")
 
 
 def missing_sidecars(corpus: Corpus, name: str, damaged: Collection[str]) -> list[tuple[str, int]]:
     """Part and number of the shards whose sidecar of an added column is among the `damaged` or of an older version."""
     entry = corpus.card["additions"].get(name)
     shards = [(part, number) for part in ("train", "held_out") for number in range(len(corpus.shards(part)))]
-    if entry is None or entry["version"] != ADDITIONS[name].version:
+    if entry is None or entry["version"] != ADDITIONS[name].version or vocabulary_name(name) in damaged:
         return shards
     return [shard for shard in shards if sidecar_name(*shard, name) in damaged]
 
@@ -167,9 +222,24 @@ def shard_tasks(corpus: Corpus, name: str, shards: Sequence[tuple[str, int]]) ->
             yield BlockTask(corpus.path, corpus.fingerprint, name, part, number, start, stop)
 
 
+def settle_vocabulary(corpus: Corpus, name: str, missing: Sequence[tuple[str, int]]) -> None:
+    """Counts the contexts of an added column over all shards and writes its vocabulary, if the column has one.
+
+    The vocabulary stays as it is if only some of the sidecars are `missing`.
+    """
+    every = [(part, number) for part in ("train", "held_out") for number in range(len(corpus.shards(part)))]
+    if ADDITIONS[name].contexts is None or len(missing) < len(every):
+        return
+    write_vocabulary(corpus.path, name, (task.path for task in shard_tasks(corpus, name, every)))
+
+
 def write_sidecar(corpus: Corpus, name: str, part: str, number: int) -> None:
     """Joins the blocks of one shard into its sidecar."""
-    rows = np.concatenate([np.load(task.path) for task in shard_tasks(corpus, name, [(part, number)])])
+    addition, paths = ADDITIONS[name], [task.path for task in shard_tasks(corpus, name, [(part, number)])]
+    if addition.contexts is None:
+        rows = np.concatenate([np.load(path) for path in paths])
+    else:
+        rows = addition.column.encode(numbered_blocks(corpus.path, name, paths))
     metadata = {
         "mesomer_sidecar": SHARD_FORMAT,
         "addition": name,
@@ -186,11 +256,17 @@ def record_addition(corpus: Corpus, name: str) -> None:
     for part in ("train", "held_out"):
         for number in range(len(corpus.shards(part))):
             path = corpus.path / sidecar_name(part, number, name)
-            files.append({"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
+            files.append(_file_record(path))
+    if addition.contexts is not None:
+        files.append(_file_record(corpus.path / vocabulary_name(name)))
     card: dict[str, Any] = read_card(corpus.path)
     entry = {"version": addition.version, "meaning": addition.meaning, **asdict(addition.column), "files": files}
     card["additions"] = dict(sorted({**card["additions"], name: entry}.items()))
     write_card(corpus.path, card)
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mesomer.chem.schema import SCHEMA_VERSION
+from mesomer.data.named_columns import read_vocabulary
 from mesomer.data.shards import Column, Molecules, Shard, join
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.files import sha256_of
 from mesomer.progress import Progress
 
 if TYPE_CHECKING:
+    from mesomer.chem.contexts import Vocabulary
     from mesomer.chem.graph import GraphBatch
 
 CORPUS_FORMAT = 1
@@ -194,6 +196,11 @@ class Corpus:
             raise unknown_name("added column", name, self.card["additions"])
         entry = self.card["additions"][name]
         return Column(entry["level"], entry["dtype"], entry["width"])
+
+    def vocabulary(self, name: str) -> Vocabulary:
+        """The vocabulary of an added column of names."""
+        self.column(name)
+        return read_vocabulary(self.path, name)
 
     def sizes(self, part: str) -> np.ndarray:
         """Atoms of every molecule of a part, uint16 [N]."""

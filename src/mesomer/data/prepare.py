@@ -333,6 +333,7 @@ class _Work:
             bar.advance(sum(task.stop - task.start for task in tasks) - sum(task.stop - task.start for task in todo))
             for count in self._run(added.compute_block, todo):
                 bar.advance(count)
+        added.settle_vocabulary(corpus, name, missing)
         for part, number in missing:
             added.write_sidecar(corpus, name, part, number)
         added.record_addition(corpus, name)
