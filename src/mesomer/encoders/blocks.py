@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -101,20 +102,71 @@ class MessageNetworks(nn.Module):
         state = x
         for step in range(self.depth - 1):
             message = rows.message(state)
-            hidden = self._common(message) if step == 0 else self._separate(message)
-            if self.add_input:
-                hidden = hidden + first.repeat(1, self.networks)
+            hidden = self._common(message, first) if step == 0 else self._separate(message, first)
             state = self.dropout(self.activation(hidden))
         return state if self.depth > 1 else first.repeat(1, self.networks)
 
-    def _common(self, message: Tensor) -> Tensor:
+    def _common(self, message: Tensor, first: Tensor) -> Tensor:
         weight = self.weight.permute(0, 2, 1).reshape(self.networks * self.hidden, self.hidden)
-        return F.linear(message, weight, None if self.bias is None else self.bias.reshape(-1))
+        hidden = F.linear(message, weight, None if self.bias is None else self.bias.reshape(-1))
+        if not self.add_input:
+            return hidden
+        return (hidden.view(-1, self.networks, self.hidden) + first.unsqueeze(1)).view(hidden.shape)
 
-    def _separate(self, message: Tensor) -> Tensor:
+    def _separate(self, message: Tensor, first: Tensor) -> Tensor:
         split = message.view(-1, self.networks, self.hidden).transpose(0, 1)  # [N, R, H]
-        hidden = torch.bmm(split, self.weight).transpose(0, 1).reshape(message.shape)
-        return hidden if self.bias is None else hidden + self.bias.reshape(-1).to(hidden.dtype)
+        hidden = torch.bmm(split, self.weight).transpose(0, 1)
+        # what is added stands first, so that the sum has its memory order and the product is not copied into it
+        if self.add_input and self.bias is not None:
+            hidden = (first.unsqueeze(1) + self.bias.to(first.dtype)) + hidden
+        elif self.add_input:
+            hidden = hidden + first.unsqueeze(1)
+        elif self.bias is not None:
+            hidden = hidden + self.bias.to(hidden.dtype)
+        return hidden.reshape(message.shape)
+
+
+class _PairProducts(torch.autograd.Function):
+    """Products of all pairs of states of one row: q [R, n, g, d], k [R, n, g, d] -> [R, i, j, g].
+
+    With 2 to 4 states a row, plain products beat batched products of 2 x 50 x 2; the loops keep what they write small,
+    and the gradients need no [R, n, n, g, d] at all.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k)
+        return _pair_products(q, k)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        q, k = ctx.saved_tensors
+        return _weighted_sum(gradient, k), _weighted_sum(gradient.transpose(1, 2), q)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Sums of the states of one row: share [R, i, j, g], v [R, j, g, d] -> [R, i, g, d]."""
+
+    @staticmethod
+    def forward(ctx: Any, share: Tensor, v: Tensor) -> Tensor:
+        ctx.save_for_backward(share, v)
+        return _weighted_sum(share, v)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        share, v = ctx.saved_tensors
+        return _pair_products(gradient, v), _weighted_sum(share.transpose(1, 2), gradient)
+
+
+def _pair_products(q: Tensor, k: Tensor) -> Tensor:
+    return torch.stack([(q[:, i, None] * k).sum(-1) for i in range(q.shape[1])], dim=1)
+
+
+def _weighted_sum(share: Tensor, v: Tensor) -> Tensor:
+    total = share[:, :, 0, :, None] * v[:, 0, None]
+    for j in range(1, v.shape[1]):
+        total.addcmul_(share[:, :, j, :, None], v[:, j, None])
+    return total
 
 
 class HeadAttention(nn.Module):
@@ -132,16 +184,18 @@ class HeadAttention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return self.output(self.mix(query, key, value))
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The attention before its output layer."""
         rows, n, hidden = query.shape
         q, k, v = (
             layer(x).view(rows, n, n, hidden // n)
             for layer, x in ((self.query, query), (self.key, key), (self.value, value))
         )
-        # [R, i, 1, g, d] * [R, 1, j, g, d]: with 2 to 4 heads the plain product beats batched products of 2 x 50 x 2
-        scores = (q.unsqueeze(2) * k.unsqueeze(1)).sum(-1) / math.sqrt(hidden // n)  # [R, i, j, g]
+        scores = _PairProducts.apply(q, k) / math.sqrt(hidden // n)  # [R, i, j, g]
         share = self.dropout(torch.softmax(scores.float(), dim=2)).to(v.dtype)
-        mixed = (share.unsqueeze(-1) * v.unsqueeze(1)).sum(2)  # [R, i, g, d]
-        return self.output(mixed.reshape(rows, n, hidden))
+        return _WeightedSum.apply(share, v).reshape(rows, n, hidden)
 
 
 class GTransformerBlock(nn.Module):
@@ -179,8 +233,20 @@ class GTransformerBlock(nn.Module):
     def forward(self, x: Tensor, rows: NodeRows | EdgeRows) -> Tensor:
         """[R, H] -> [R, H]."""
         states = self.networks(x, rows).view(x.shape[0], 3, self.heads, x.shape[1])
-        mixed = self.attention(states[:, 0], states[:, 1], states[:, 2])
-        return self.dropout(self.norm(self.merge(mixed.flatten(1))))
+        mixed = self.attention.mix(states[:, 0], states[:, 1], states[:, 2])
+        return self.dropout(self.norm(F.linear(mixed.flatten(1), *self._output_and_merge())))
+
+    def _output_and_merge(self) -> tuple[Tensor, Tensor | None]:
+        """The attention's output layer and the merge as one layer: nothing but linear maps lies between them.
+
+        In float32 whatever the precision of the forward pass, so that only their product is rounded.
+        """
+        output, merge = self.attention.output, self.merge
+        with torch.autocast(merge.weight.device.type, enabled=False):
+            parts = merge.weight.view(-1, self.heads, output.out_features)  # [H, n, H]
+            weight = (parts @ output.weight).flatten(1)
+            bias = merge.bias if output.bias is None else torch.addmv(merge.bias, parts.sum(1), output.bias)
+        return weight, bias
 
 
 class OutputNetwork(nn.Module):
@@ -197,5 +263,7 @@ class OutputNetwork(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, joined: Tensor, aggregated: Tensor) -> Tensor:
-        x = torch.cat([joined.to(aggregated.dtype), aggregated], dim=1)
-        return self.dropout(self.norm(self.lower(self.dropout(self.activation(self.lift(x))))))
+        # two products into one sum instead of one product of the rows side by side, which would have to be copied
+        raw, summed = self.lift.weight.split([joined.shape[1], aggregated.shape[1]], dim=1)
+        x = F.linear(joined.to(aggregated.dtype), raw, self.lift.bias) + F.linear(aggregated, summed)
+        return self.dropout(self.norm(self.lower(self.dropout(self.activation(x)))))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mesomer.chem.graph import GraphBatch, MolGraph, collate
 from mesomer.errors import MesomerError, unknown_name
+from mesomer.machine import keep_freed_memory
 
 # A CPU is fastest while the states of a batch fit its cache (base BatmanNet on one core, 512 to 16384 atoms: 122, 111,
 # 97, 91, 69, 57 molecules/s); a GPU wants enough rows to fill it, and has to hold them for the largest encoders.
@@ -62,6 +63,7 @@ class Runner:
     """Runs a function of a batch over graphs, on one device."""
 
     def __init__(self, device: torch.device, atoms_per_batch: int | None = None) -> None:
+        keep_freed_memory()
         self.device = device
         self.atoms_per_batch = atoms_per_batch or ATOMS_PER_BATCH.get(device.type, 1024)
         self.halved = False

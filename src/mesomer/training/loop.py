@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mesomer.errors import MesomerError
+from mesomer.machine import keep_freed_memory
 from mesomer.run import Interrupted, StopRequest, stop_signals
 from mesomer.training.context import Context
 from mesomer.training.ledger import Entry, Ledger, StepReport
@@ -63,6 +64,7 @@ def fit(
     if folder is not None and stop is None:
         catch = stop_signals()
     context = context or Context.start(options.accelerator, options.precision)
+    keep_freed_memory()
     devices = [context.device] if context.device.type == "cuda" else []
     with catch as request, torch.random.fork_rng(devices=devices):
         return _Training(trainee, batches, options, folder, context, listener or Listener(), request).run()
