@@ -16,6 +16,17 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_search():
+    """Linear models of classes that take a tenth of the time: fewer penalties, fewer steps."""
+    from mesomer.training import probe
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "CLASS_PENALTIES", np.array([10.0, 0.1]))
+        patch.setattr(probe, "_STEPS", 15)
+        yield
+
+
 @pytest.fixture(scope="session")
 def encoder(tmp_path_factory):
     """The name of a small encoder."""

@@ -17,13 +17,12 @@ BLOCKS = [part for part in PARTS if part not in ("CCl", "C(F)", "C#C")]
 
 
 def as_molecules(matrix) -> list[str]:
-    """A molecule for each row; equal rows give equal molecules, and rows that differ clearly give different ones."""
-    numbers = np.nan_to_num(np.asarray(matrix, dtype=float)) * 3
-    chosen = np.floor(np.clip(numbers, -1e9, 1e9)).astype(int)
+    """A molecule for each row: the first three numbers choose three blocks each, from coarse to fine."""
+    numbers = np.clip(np.nan_to_num(np.asarray(matrix, dtype=float)), -1e6, 1e6)[:, :3]
     found = []
-    for row in chosen:
-        words = [BLOCKS[value % len(BLOCKS)] for value in row[:6]]
-        found.append("C" + "".join(words) + ENDS[int(row[0]) % len(ENDS)])
+    for row in numbers:
+        words = [BLOCKS[int(np.floor(value * fine)) % len(BLOCKS)] for value in row for fine in (2, 17, 97)]
+        found.append("C" + "".join(words) + ENDS[int(np.floor(row[0])) % len(ENDS)])
     return found
 
 

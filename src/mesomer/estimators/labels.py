@@ -128,11 +128,12 @@ def _numbers(name: str, column: NDArray[Any]) -> list[float]:
 
 
 def _different(name: str, column: NDArray[Any], natural: bool) -> NDArray[Any]:
-    """The different labels, sorted; those of a plain list as numpy's own type."""
-    if len({type(value) for value in column.tolist()}) > 1:
+    """The different labels, sorted; those of a plain list, and numbers, as numpy's own type."""
+    values = [_plain(value) for value in column]
+    if len({type(value) for value in values}) > 1:
         column = _one_type(name, column)
-    if natural:
-        column = np.array(column.tolist())
+    elif natural or (column.dtype == object and values and not isinstance(values[0], str)):
+        column = np.array(values)
     check_classification_targets(column)
     labels = np.unique(column)
     if len(labels) < 2:
@@ -145,7 +146,7 @@ def _one_type(name: str, column: NDArray[Any]) -> NDArray[Any]:
     """Numbers and truth values together are numbers; anything else mixed cannot be sorted."""
     if all(isinstance(value, bool | int | float | np.number | np.bool_) for value in column):
         return column.astype(float)
-    kinds = sorted({type(value).__name__ for value in column.tolist()})
+    kinds = sorted({type(_plain(value)).__name__ for value in column})
     raise MesomerError(f"The labels of {name!r} are of different types: {', '.join(kinds)}.", "Take one type.")
 
 
