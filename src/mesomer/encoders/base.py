@@ -48,6 +48,11 @@ class Encoder(nn.Module):
         return self
 
     @property
+    def output_views(self) -> tuple[str, ...]:
+        """The views that `forward` gives."""
+        return self.readout_views
+
+    @property
     def molecule_width(self) -> int:
         """Width of `molecule_vectors`."""
         return self.width * len(self.readout_views) * len(POOLINGS[self.pooling])

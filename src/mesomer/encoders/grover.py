@@ -141,6 +141,10 @@ class Grover(Encoder):
         return {**self._options, "batchwise": self.batchwise}
 
     @property
+    def output_views(self) -> tuple[str, ...]:
+        return VIEWS
+
+    @property
     def molecule_width(self) -> int:
         return self.width * len(VIEWS) * len(POOLINGS[self.pooling])
 
