@@ -49,7 +49,7 @@ def test_bad_rows_are_nan_with_one_warning_that_counts_reasons(embedder, encoder
     with pytest.raises(MesomerError, match="on_error"):
         MolEmbedder(encoder, on_error="keep").transform(rows)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         embedder.transform(["CCO"])
 
 

@@ -88,7 +88,7 @@ def test_cards_of_models(encoder, probe, smiles, counts, tmp_path):
     with pytest.warns(UserWarning):
         regressor.fit([*smiles, "C(C"], [*counts, 1.0])
     page = regressor._repr_mimebundle_()["text/html"]
-    assert "MolRegressor, fitted" in page and "1 rows (rejects_)" in page and "rmse" in page
+    assert "MolRegressor, fitted" in page and "1 of the rows given (rejects_)" in page and "rmse" in page
     regressor.save(tmp_path / "<b>")
     assert "Predictor &lt;b&gt;" in mesomer.load(tmp_path / "<b>")._repr_html_()
     assert "60 molecules of a fit of MolRegressor" in repr(mesomer.load(tmp_path / "<b>"))

@@ -19,7 +19,7 @@ def fitted_card(estimator: MolEstimator) -> str:
     trained = predictor.trained_on
     facts: dict[str, Any] = {
         "Trained on": f"{trained['molecules']:,} molecules" if trained else None,
-        "Left out": f"{len(estimator.rejects_):,} rows (rejects_)" if estimator.rejects_ else None,
+        "Left out": f"{len(estimator.rejects_):,} of the rows given (rejects_)" if estimator.rejects_ else None,
         "Starts from": trained.get("model"),
         "Inside splits": trained.get("split"),
         "Members": len(predictor.members),

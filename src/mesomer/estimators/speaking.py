@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
@@ -14,7 +15,8 @@ import sklearn
 
 from mesomer.errors import MesomerError, unknown_name
 
-_PACKAGES = (str(Path(__file__).resolve().parent.parent), str(Path(sklearn.__file__).parent))
+_FOLDERS = (Path(__file__).resolve().parent.parent, Path(sklearn.__file__).parent)
+_PACKAGES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
 _OTHER_NAMES = {"seed": "random_state"}
 _SHOWN = 3
 
