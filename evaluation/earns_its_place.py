@@ -235,7 +235,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arms = [name for name in ARMS if name in given.arms]
     plan = Plan(given.output, facts_of(given.model or default_model(), given.sets), given.sets, arms, given.seeds)
     if not given.table:
-        signal.signal(signal.SIGTERM, _interrupt)
         run_plan(plan, given.jobs, given.minutes)
     whole = set(plan.sets) == set(SETS) and set(arms) >= set(DEFAULT_ARMS) and plan.seeds == list(SEEDS)
     pages = ([PAGE] if whole else []) if given.pages is None else given.pages
@@ -247,6 +246,7 @@ def _interrupt(*_: object) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         main()
     except MesomerError as error:

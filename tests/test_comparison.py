@@ -31,6 +31,35 @@ def test_corrected_interval_is_the_formula():
     assert (found.wins, found.splits) == (4, 5)
 
 
+def test_five_splits_of_80_10_10_by_hand():
+    """d = 0.01 … 0.05: mean 0.03, s² = 0.00025; sqrt(0.00025 (1/5 + 1/8)) = 0.00901388; t of 4 degrees 2.7764451."""
+    found = compare([0.61, 0.62, 0.63, 0.64, 0.65], [0.6] * 5, 1 / 8, "max")
+    assert found.mean == pytest.approx(0.03)
+    assert (found.low, found.high) == pytest.approx((0.03 - 0.02502654, 0.03 + 0.02502654), abs=1e-8)
+    lower = compare([0.6] * 5, [0.61, 0.62, 0.63, 0.64, 0.65], 1 / 8, "min")
+    assert (lower.mean, lower.low, lower.high) == pytest.approx((found.mean, found.low, found.high))
+
+
+def test_five_overlapping_splits_keep_the_level_with_the_ratio_of_test_to_training_size():
+    """Two equally good ridge learners on five drawn 80/10/10 splits: zero lies outside in a twentieth of the sets."""
+    generator = np.random.default_rng(5)
+    plain, corrected, sets = 0, 0, 400
+    for _ in range(sets):
+        features = generator.normal(size=(150, 10))
+        y = features.sum(1) + 3 * generator.normal(size=150)
+        errors = np.zeros((5, 2))
+        for row in errors:
+            order = generator.permutation(150)
+            test, train = order[:15], order[30:]
+            row[:] = [_ridge_error(features[:, half], y, train, test) for half in (slice(0, 5), slice(5, 10))]
+        found = compare(errors[:, 0], errors[:, 1], 1 / 8, "min")
+        corrected += found.low > 0 or found.high < 0
+        uncorrected = compare(errors[:, 0], errors[:, 1], 0.0, "min")
+        plain += uncorrected.low > 0 or uncorrected.high < 0
+    assert 0.01 < corrected / sets < 0.09
+    assert plain / sets > 1.5 * corrected / sets
+
+
 def test_positive_favours_the_first_whatever_the_direction():
     assert compare([0.4, 0.5], [0.6, 0.6], 0.25, "min").mean > 0
     assert compare([0.4, 0.5], [0.6, 0.6], 0.25, "max").mean < 0

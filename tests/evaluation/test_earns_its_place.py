@@ -32,6 +32,12 @@ def many_scaffolds(count):
     return found[:count]
 
 
+def numbers(mols, workers=1):
+    """Stands in for the 200 descriptors, which take long."""
+    counts = np.array([[mol.GetNumAtoms(), mol.GetNumBonds()] for mol in mols], np.float32) / 20
+    return np.tile(counts, 100)
+
+
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """Two sets of 90 molecules under the names of real ones, a small encoder, and little training."""
@@ -48,7 +54,10 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("MESOMER_DATA", str(tmp_path / "data"))
     for name, value in {"LEAST_EPOCHS": 1, "MOST_EPOCHS": 1, "STEPS": 1}.items():
         monkeypatch.setattr(worth_design, name, value)
+    monkeypatch.setitem(worth_design.SETTINGS, "late", {"max_lr": 1e-3, "dropout": 0.3})  # one epoch cannot be late
+    monkeypatch.setattr(worth_cells, "descriptors_200", numbers)
     monkeypatch.setattr(baselines.forest, "TREES", 10)
+    monkeypatch.setattr(baselines.boosting, "ROUNDS", 5)
     split_set.cache_clear()
     yield str(save_encoder(tmp_path / "model"))
     split_set.cache_clear()
@@ -149,7 +158,7 @@ def test_descriptors_are_computed_once(tmp_path, toy, monkeypatch):
 
     def count(mols, workers=1):
         asked.append(len(mols))
-        return np.ones((len(mols), 200), np.float32)
+        return numbers(mols)
 
     monkeypatch.setattr(worth_cells, "descriptors_200", count)
     chosen = split_set("esol")
