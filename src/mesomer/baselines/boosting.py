@@ -1,7 +1,7 @@
 """Gradient-boosted trees on the 200 normalised RDKit descriptors: what whole-molecule numbers tell without a network.
 
-Decided: settings are fixed (docs/worth.md says how they were found, on sets that no result is reported on), and there
-is no early stopping, so that nothing is tuned on what judges it and the whole training part is learnt from. A
+Decided: settings are fixed beforehand (small trees, a low rate: customary for some thousand molecules) and there is no
+early stopping, so that nothing is tuned on what judges it and the whole training part is learnt from. A
 descriptor that is undefined for a molecule stays NaN, which the trees send to the better side. Trees grow on a random
 third of the columns at every split. A target with one class in its training part gets that class.
 """
