@@ -25,6 +25,7 @@ from mesomer.estimators.settings import limited_threads
 from mesomer.estimators.speaking import check_on_error, python_words, unusable
 
 if TYPE_CHECKING:
+    from mesomer.estimators.training import HeldOut
     from mesomer.report.notebook import MoleculeGrid
     from mesomer.training.predictor import Predictor
 
@@ -166,9 +167,9 @@ class MolEstimator(BaseEstimator):
             found = train(self.get_params(deep=False), molecules, columns, labels, groups, type(self).__name__)
         self.predictor_ = found.predictor
         self.rejects_ = Rows(found.rejects)
-        self.held_out_ = found.held_out
+        self.held_out_: HeldOut | None = found.held_out
         self.held_out_scores_ = found.scores
-        self.seconds_ = found.seconds
+        self.seconds_: float | None = found.seconds
         self._card = found.card
         self._flat = labels.flat
         self.n_features_in_ = 1

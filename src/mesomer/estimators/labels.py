@@ -102,7 +102,7 @@ def _columns(y: Any, count: int) -> tuple[list[str], list[NDArray[Any]], bool]:
 
 def _names(y: Any, count: int) -> list[str]:
     """What the targets are called: as the frame or series says, else y or y0, y1, …"""
-    given = [str(name) for name in y.columns] if hasattr(y, "columns") else [getattr(y, "name", None)]
+    given: list[Any] = [str(name) for name in y.columns] if hasattr(y, "columns") else [getattr(y, "name", None)]
     if len(given) == count and all(isinstance(name, str) and name for name in given) and len(set(given)) == count:
         return given
     return ["y"] if count == 1 else [f"y{at}" for at in range(count)]

@@ -63,12 +63,11 @@ def worst(estimator: MolEstimator, count: int) -> MoleculeGrid:
             line = f"{target.name}: {target.classes[own]}, given {share:.0%}"
             found.append((1 - share, int(row), line))
     shown: dict[int, Drawn] = {}
-    for _, row, line in sorted(found, reverse=True):
-        molecule = int(held.row[row])
+    for _, at, line in sorted(found, reverse=True):
+        molecule = int(held.row[at])
         if molecule not in shown:
-            shown[molecule] = Drawn(
-                held.smiles[row], (f"row {molecule}", line, f"similarity {held.similarity[row]:.2f}")
-            )
+            lines = (f"row {molecule}", line, f"similarity {held.similarity[at]:.2f}")
+            shown[molecule] = Drawn(held.smiles[at], lines)
         if len(shown) == count:
             break
     return MoleculeGrid(list(shown.values()), "Held-out molecules with the largest errors")

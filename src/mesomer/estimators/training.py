@@ -204,9 +204,13 @@ def group_splits(labelled: Labelled, keys: Sequence[str], repeats: int, seed: in
         inside = set(rest)
         left = [group for group in groups if group[0] in inside]
         train_rows, valid = hold_out(left, len(test) / len(rest), order)
-        parts = [np.sort(np.array(part, dtype=np.int64)) for part in (train_rows, valid, test)]
-        if not all(map(len, parts)):
+        if not train_rows or not valid or not test:
             raise MesomerError("One group holds so many molecules that a part stays empty.", "Divide the groups finer.")
         note = f"{len(groups):,} groups stay together"
-        splits.append(Split("groups", "groups", *parts, note, repeat, 0, seed + repeat))
+        parts = [_sorted(train_rows), _sorted(valid), _sorted(test)]
+        splits.append(Split("groups", "groups", parts[0], parts[1], parts[2], note, repeat, 0, seed + repeat))
     return splits
+
+
+def _sorted(rows: list[int]) -> NDArray[np.int64]:
+    return np.sort(np.array(rows, dtype=np.int64))
