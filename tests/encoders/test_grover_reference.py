@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -176,3 +178,17 @@ def test_fine_tuned_models(reference, name):
             )
         assert_close(values, arrays[f"ft_{stem}_{key}"], f"{stem} {key}")
     assert total / count == pytest.approx(float(arrays[f"ft_{stem}_loss"]), rel=1e-5)
+
+
+def test_no_array_of_the_set_is_left_out(reference):
+    """New kinds of arrays in a set would need a test of their own. Labels and heads are compared with their objective
+    (tests/objectives), contexts, descriptors and motifs with theirs (tests/chem).
+    """
+    small, cut, every = reference.first, reference.cut, len(reference.graphs)
+    tuned = "|".join(array_stem(name) for name in model_names("finetune"))
+    compared = [
+        f"graph_(first{small}|all{every})_", f"enc({small}|{cut})_", f"train{small}_", f"pre{small}_",
+        rf"fp_both_bs({reference.size}|1)$", f"ft_({tuned})_", "vocab_(atom|bond)_ids$",
+        r"features_\d+_raw$", r"fg_labels_\d+$",
+    ]  # fmt: skip
+    assert [key for key in reference.arrays if not re.match("|".join(compared), key)] == []
