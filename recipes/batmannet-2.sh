@@ -1,0 +1,13 @@
+#!/bin/sh
+# The bundled encoder batmannet-2 from the public molecules on: `sh recipes/batmannet-2.sh` (hours on 2 cores; the same
+# command goes on after an interruption). PROCESSES=1 for one GPU or one core. The sets are found in the folder
+# MESOMER_DATA or fetched (docs/benchmarks.md). Ends with the model folder runs/batmannet-2/encoder.
+set -e
+processes=${PROCESSES:-2}
+mkdir -p corpora runs
+[ -e corpora/drug_like.csv.gz ] || python recipes/drug_like.py corpora/drug_like.csv.gz
+mesomer prepare corpora/drug_like.csv.gz --output corpora/drug_like --add descriptors
+OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
+    --config recipes/batmannet-2-masked.yaml --output runs/batmannet-2-masked
+OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
+    --config recipes/batmannet-2.yaml --init runs/batmannet-2-masked --output runs/batmannet-2

@@ -1,0 +1,65 @@
+"""What is written in recipes/ is understood by the commands that it is written for."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from small_corpora import demo_smiles, write_table
+
+from mesomer import cli
+from mesomer.data.prepare import prepare_corpus
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+SETTINGS = sorted(RECIPES.glob("*.yaml"))
+TINY = ["--encoder.hidden_size=8", "--encoder.blocks=1", "--max_steps=2", "--probe_molecules=0", "--threads=1"]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda path: path.stem)
+def test_settings_are_understood_and_kept(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["pretrain", "corpus", "--output", "run", "--config", str(settings), "--print_config"]) == 0
+    resolved = yaml.safe_load(capsys.readouterr().out)
+    assert resolved.items() >= yaml.safe_load(settings.read_text(encoding="utf-8")).items()
+
+
+def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Path, capsys) -> None:
+    """The recipe's two commands at the smallest size, the second from the weights of the first."""
+    pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
+    table = write_table(tmp_path / "table.csv", demo_smiles(200))
+    corpus = prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add=["descriptors"]).corpus.path
+    first, second = tmp_path / "first", tmp_path / "second"
+    stages = [(first, "batmannet-2-masked", TINY), (second, "batmannet-2", [*TINY[2:], "--init", str(first)])]
+    for output, name, options in stages:
+        words = ["pretrain", str(corpus), "--config", str(RECIPES / f"{name}.yaml"), "--output", str(output), *options]
+        assert cli.main(words) == 0, capsys.readouterr().err
+    described = json.loads((second / "encoder" / "config.json").read_text(encoding="utf-8"))
+    assert described["objective"]["name"] == "descriptors" and described["training"]["init"] == str(first)
+
+
+def test_the_corpus_is_a_function_of_the_seed(data_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MESOMER_DATA", str(data_folder))
+    told = []
+    for name in ("one", "two"):
+        words = [sys.executable, str(RECIPES / "drug_like.py"), str(tmp_path / f"{name}.csv.gz"), "--zinc", "50"]
+        told.append(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    one, two = ((tmp_path / f"{name}.csv.gz").read_bytes() for name in ("one", "two"))
+    assert one == two and "mesomer prepare" in told[0]
+    with gzip.open(data_folder / "corpus" / "zinc_clean_leads.csv.gz", "rt", newline="") as handle:
+        leads = [row["smiles"] for row in csv.DictReader(handle)]
+    random.Random(0).shuffle(leads)
+    rows = gzip.decompress(one).decode().splitlines()
+    assert rows[0] == "smiles" and rows[1:51] == leads[:50] and len(rows) == 1 + 50 + 75_271
+
+
+def test_too_many_molecules_are_refused(data_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MESOMER_DATA", str(data_folder))
+    words = [sys.executable, str(RECIPES / "drug_like.py"), str(tmp_path / "x.csv.gz"), "--zinc", "9000000"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "9,000,000" in done.stderr and not list(tmp_path.iterdir())
