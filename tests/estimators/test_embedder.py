@@ -88,3 +88,10 @@ def test_copies_hold_arguments_only(embedder, encoder, smiles):
     assert copy.get_params() == embedder.get_params() and "_embedder" not in vars(copy)
     changed = embedder.set_params(level="atom").transform(smiles[:1])
     assert changed.dtype == object  # the loaded encoder follows the arguments
+
+
+def test_a_loaded_model_may_be_the_argument_and_is_copied(encoder, smiles):
+    model = mesomer.load(encoder, accelerator="cpu")
+    expected = model.embed(smiles)
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).embed(smiles), expected)
+    assert np.array_equal(clone(MolEmbedder(model)).fit_transform(smiles), expected)

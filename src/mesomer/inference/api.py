@@ -122,6 +122,10 @@ class Model:
         kind = {"encoder": "Encoder", "pretraining": "Encoder in pre-training", "predictor": "Predictor"}
         return f"{kind[self.folder.kind]} {self.folder.path.name}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold the weights once; what works with them is built again on first use."""
+        return vars(self) | {"_embedders": {}, "_predictor": None}
+
     def __repr__(self) -> str:
         from mesomer.report.notebook import plain_card
 
