@@ -129,32 +129,38 @@ class MessageNetworks(nn.Module):
 
     def forward(self, x: Tensor, rows: NodeRows | EdgeRows) -> Tensor:
         """[R, H] -> [R, N * H], network by network."""
-        first = x
         state = x
         for step in range(self.depth - 1):
-            message = rows.message(state)
-            hidden = self._common(message, first) if step == 0 else self._separate(message, first)
+            hidden = mapped_messages(
+                rows.message(state), self.weight, self.bias, x if self.add_input else None, step > 0
+            )
             state = activate_and_drop(hidden, self.activation, self.dropout)
-        return state if self.depth > 1 else first.repeat(1, self.networks)
+        return state if self.depth > 1 else x.repeat(1, self.networks)
 
-    def _common(self, message: Tensor, first: Tensor) -> Tensor:
-        weight = self.weight.permute(0, 2, 1).reshape(self.networks * self.hidden, self.hidden)
-        hidden = F.linear(message, weight, None if self.bias is None else self.bias.reshape(-1))
-        if not self.add_input:
+
+def mapped_messages(
+    message: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None, separate: bool
+) -> Tensor:
+    """One round of N networks, before the activation: a common message [R, H], or a separate one for each [R, N * H]
+    -> [R, N * H]; `weight` [N, in, out], and `added` [R, H] is added to each network's.
+    """
+    networks, hidden_size = weight.shape[:2]
+    if not separate:
+        flat = weight.permute(0, 2, 1).reshape(networks * hidden_size, hidden_size)
+        hidden = F.linear(message, flat, None if bias is None else bias.reshape(-1))
+        if added is None:
             return hidden
-        return (hidden.view(-1, self.networks, self.hidden) + first.unsqueeze(1)).view(hidden.shape)
-
-    def _separate(self, message: Tensor, first: Tensor) -> Tensor:
-        split = message.view(-1, self.networks, self.hidden).transpose(0, 1)  # [N, R, H]
-        hidden = torch.bmm(split, self.weight).transpose(0, 1)
-        # what is added stands first, so that the sum has its memory order and the product is not copied into it
-        if self.add_input and self.bias is not None:
-            hidden = (first.unsqueeze(1) + self.bias.to(first.dtype)) + hidden
-        elif self.add_input:
-            hidden = hidden + first.unsqueeze(1)
-        elif self.bias is not None:
-            hidden = hidden + self.bias.to(hidden.dtype)
-        return hidden.reshape(message.shape)
+        return (hidden.view(-1, networks, hidden_size) + added.unsqueeze(1)).view(hidden.shape)
+    split = message.view(-1, networks, hidden_size).transpose(0, 1)  # [N, R, H]
+    hidden = torch.bmm(split, weight).transpose(0, 1)
+    # what is added stands first, so that the sum has its memory order and the product is not copied into it
+    if added is not None and bias is not None:
+        hidden = (added.unsqueeze(1) + bias.to(added.dtype)) + hidden
+    elif added is not None:
+        hidden = hidden + added.unsqueeze(1)
+    elif bias is not None:
+        hidden = hidden + bias.to(hidden.dtype)
+    return hidden.reshape(message.shape)
 
 
 class _PairProducts(torch.autograd.Function):

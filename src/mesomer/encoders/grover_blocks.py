@@ -17,7 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mesomer.encoders.blocks import GTransformerBlock, HeadAttention, MessageNetworks
+from mesomer.encoders.blocks import (
+    GTransformerBlock,
+    HeadAttention,
+    MessageNetworks,
+    activate_and_drop,
+    mapped_messages,
+)
 from mesomer.encoders.rows import EdgeRows, NodeRows
 
 Depths = list[int]
@@ -63,42 +69,24 @@ class DynamicNetworks(MessageNetworks):
         weight = self.weight.index_select(0, places)
         bias = None if self.bias is None else self.bias.index_select(0, places)
         slopes = None if self.activation.slope is None else self.activation.slope.index_select(0, places)
-        finished: list[Tensor] = []
-        state, running = x.unsqueeze(0), self.networks  # one common input, until the first round makes them differ
+        added = x if self.add_input else None
+        finished: list[Tensor] = []  # states of networks [R, H], from the last place on
+        state = x.repeat(1, self.networks)
         for round_number in range(1, max(1, *depths) + 1):
             still = sum(depth > round_number for depth in depths)
-            if still < running:
-                done = state.expand(running, -1, -1) if state.shape[0] == 1 else state
-                finished.append(done[still:])
-                state, running = state if state.shape[0] == 1 else state[:still], still
-            if not running:
+            finished += reversed(state.split(self.hidden, dim=1)[still:])
+            if not still:
                 break
-            state = self._round(x, state, rows, weight[:running], bias, slopes)
-        by_network = torch.cat(finished[::-1]).index_select(0, torch.argsort(places))
-        return by_network.transpose(0, 1).reshape(x.shape[0], -1)
-
-    def _round(
-        self,
-        x: Tensor,
-        state: Tensor,
-        rows: NodeRows | EdgeRows,
-        weight: Tensor,
-        bias: Tensor | None,
-        slopes: Tensor | None,
-    ) -> Tensor:
-        """One round of the first networks: states [n, R, H], or a common one [1, R, H] -> [n, R, H]."""
-        running = weight.shape[0]
-        message = rows.message(state.transpose(0, 1).reshape(x.shape[0], -1))
-        message = message.view(x.shape[0], -1, self.hidden).transpose(0, 1)
-        hidden = torch.matmul(message, weight)
-        if bias is not None:
-            hidden = hidden + bias[:running].unsqueeze(1).to(hidden.dtype)
-        if self.add_input:
-            hidden = hidden + x
-        if slopes is None:
-            return self.dropout(self.activation(hidden))
-        slope = slopes[:running].view(-1, 1, 1).to(hidden.dtype)
-        return self.dropout(torch.where(hidden > 0, hidden, slope * hidden))
+            message = rows.message(x if round_number == 1 else state[:, : still * self.hidden].contiguous())
+            own = None if bias is None else bias[:still]
+            hidden = mapped_messages(message, weight[:still], own, added, round_number > 1)
+            if slopes is None:
+                state = activate_and_drop(hidden, self.activation, self.dropout)
+            else:
+                slope = slopes[:still].repeat_interleave(self.hidden).to(hidden.dtype)
+                state = self.dropout(F.prelu(hidden, slope))
+        by_network = [finished[self.networks - 1 - order.index(network)] for network in range(self.networks)]
+        return torch.cat(by_network, dim=1)
 
 
 class MoleculeAttention(HeadAttention):
@@ -107,12 +95,13 @@ class MoleculeAttention(HeadAttention):
     It has the weights of the attention over heads. A padding row is a molecule of its own.
     """
 
-    def over(self, query: Tensor, key: Tensor, value: Tensor, rows: Neighbourhood) -> Tensor:
-        """Three [R, n, H] -> [R, n, H]."""
+    def mix_over(self, states: Tensor, rows: Neighbourhood) -> Tensor:
+        """The attention before its output layer: states of query, key and value [3, R, n, H] -> [R, n, H]."""
+        query, key, value = states.unbind(0)
         counts = torch.cat([rows.starts.new_ones(rows.padding), rows.starts.diff()])  # [S]
         longest = int(counts.max()) if counts.numel() else 0
         if longest == 0:
-            return self.output(value)
+            return self.value(value)
         first = counts.cumsum(0) - counts
         segment = torch.repeat_interleave(torch.arange(counts.numel(), device=counts.device), counts)
         place = segment * longest + torch.arange(query.shape[0], device=counts.device) - first[segment]
@@ -132,7 +121,7 @@ class MoleculeAttention(HeadAttention):
             attn_mask=seen[:, None, None, :],
             dropout_p=self.dropout.rate if self.training else 0.0,
         )
-        return self.output(mixed.transpose(1, 2).reshape(size).index_select(0, place))
+        return mixed.transpose(1, 2).reshape(size).index_select(0, place)
 
 
 class DynamicBlock(GTransformerBlock):
@@ -150,11 +139,20 @@ class DynamicBlock(GTransformerBlock):
     def forward(self, x: Tensor, rows: Neighbourhood, depths: Depths | None = None) -> Tensor:  # type: ignore[override]
         """[R, H] -> [R, H]."""
         states = self.networks(x, rows.lists, depths).view(x.shape[0], 3, self.heads, x.shape[1])
-        return self.dropout(self.norm(self.merge(self.attend(states, rows).flatten(1))))
+        mixed = self.mix(states, rows)
+        # one product in place of two, which has to be made first: worth it where there are more rows than columns
+        if x.shape[0] > x.shape[1]:
+            merged = F.linear(mixed.flatten(1), *self._output_and_merge())
+        else:
+            merged = self.merge(self.attention.output(mixed).flatten(1))
+        return self.dropout(self.norm(merged))
+
+    def mix(self, states: Tensor, rows: Neighbourhood) -> Tensor:
+        """Attention over the states [R, 3, n, H] of the networks, before its output layer -> [R, n, H]."""
+        if isinstance(self.attention, MoleculeAttention):
+            return self.attention.mix_over(states.transpose(0, 1), rows)
+        return self.attention.mix(states.transpose(0, 1))
 
     def attend(self, states: Tensor, rows: Neighbourhood) -> Tensor:
-        """Attention over the states [R, 3, n, H] of the networks -> [R, n, H]."""
-        query, key, value = states.unbind(1)
-        if isinstance(self.attention, MoleculeAttention):
-            return self.attention.over(query, key, value, rows)
-        return self.attention(query, key, value)
+        """The same with the output layer, as published code has it."""
+        return self.attention.output(self.mix(states, rows))
