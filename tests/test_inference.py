@@ -20,6 +20,7 @@ from mesomer.chem.graph import collate
 from mesomer.data.labels import read_labels
 from mesomer.data.splits import splits_for
 from mesomer.data.tables import open_table
+from mesomer.encoders.base import SUM_SCALE
 from mesomer.errors import MesomerError
 from mesomer.inference import Embedder, TablePredictor, embed_table, load, predict_table
 from mesomer.inference.batches import Runner, size_batches
@@ -134,7 +135,7 @@ def test_atom_and_bond_vectors_follow_rdkits_order(encoder, rng):
     assert second == pytest.approx(first[same], abs=1e-5)
 
 
-def test_a_bond_is_the_mean_of_its_directions_and_a_molecule_the_mean_of_its_rows(encoder):
+def test_a_bond_is_the_mean_of_its_directions_and_a_molecule_mean_and_scaled_sum_of_its_rows(encoder):
     graph = graphs_of(["CCOC(=O)N"])[0]
     network = load(encoder).embedder().encoder
     with torch.no_grad():
@@ -144,7 +145,8 @@ def test_a_bond_is_the_mean_of_its_directions_and_a_molecule_the_mean_of_its_row
     mean = (bonds[0::2] + bonds[1::2]) / 2
     assert Embedder(encoder, "bond", "cpu").vector_lists([graph])[0] == pytest.approx(mean, abs=1e-6)
     whole = Embedder(encoder, "molecule", "cpu").vectors([graph])[0]
-    assert whole == pytest.approx(np.concatenate([atoms.mean(0), bonds.mean(0)]), abs=1e-5)
+    parts = [atoms.mean(0), atoms.sum(0) * SUM_SCALE, bonds.mean(0), bonds.sum(0) * SUM_SCALE]
+    assert whole == pytest.approx(np.concatenate(parts), abs=1e-5)
 
 
 def test_lone_atoms_and_bad_molecules(encoder):
@@ -173,7 +175,7 @@ def test_embedded_table_keeps_every_row(encoder, library, tmp_path, workers):
             alone = embedder.vectors(graphs_of([row["smiles"]]))[0]
             assert row["embedding"] == pytest.approx(alone, abs=1e-5) and row["mesomer_error"] is None
     about = json.loads(out.schema.metadata[b"mesomer"])
-    assert about["dimension"] == 32 and about["level"] == "molecule" and about["readout"] == "mean"
+    assert about["dimension"] == 64 and about["level"] == "molecule" and about["readout"] == "mean_sum"
     assert about["model_sha256"] == load(encoder).folder.sha256
 
 
@@ -182,14 +184,14 @@ def test_embedding_formats(encoder, library, tmp_path):
     embedder = Embedder(encoder, accelerator="cpu")
     embed_table(table, embedder, tmp_path / "e.npy")
     array = np.load(tmp_path / "e.npy")
-    assert array.shape == (40, 32) and np.isnan(array[list(BAD)]).all() and np.isnan(array).all(1).sum() == 3
+    assert array.shape == (40, 64) and np.isnan(array[list(BAD)]).all() and np.isnan(array).all(1).sum() == 3
     embed_table(table, embedder, tmp_path / "e.csv", suffix="_v1")
     rows = read_table(tmp_path / "e.csv")
-    assert [float(rows[0][f"embedding_v1_{at}"]) for at in range(32)] == pytest.approx(array[0], rel=1e-6)
+    assert [float(rows[0][f"embedding_v1_{at}"]) for at in range(64)] == pytest.approx(array[0], rel=1e-6)
     assert rows[4]["embedding_v1_0"] == "" and rows[4]["mesomer_error_v1"] == "cannot parse"
     embed_table(table, embedder, tmp_path / "h.parquet", dtype="float16")
     half = pq.read_table(tmp_path / "h.parquet")["embedding"]
-    assert str(half.type) == "fixed_size_list<element: halffloat>[32]"
+    assert str(half.type) == "fixed_size_list<element: halffloat>[64]"
     embed_table(table, Embedder(encoder, "atom", "cpu"), tmp_path / "a.parquet")
     lists = pq.read_table(tmp_path / "a.parquet")["embedding"].to_pylist()
     assert lists[4] is None and len(lists[0]) == Chem.MolFromSmiles(SMILES[0]).GetNumAtoms()
@@ -368,7 +370,7 @@ def test_too_little_gpu_memory_halves_the_batch_once(capsys):
 
 def test_vectors_too_large_for_float16_are_refused(encoder, library, tmp_path, monkeypatch):
     embedder = Embedder(encoder, accelerator="cpu")
-    monkeypatch.setattr(embedder, "vectors", lambda graphs: np.full((len(graphs), 32), 1e6, np.float32))
+    monkeypatch.setattr(embedder, "vectors", lambda graphs: np.full((len(graphs), 64), 1e6, np.float32))
     with pytest.raises(MesomerError, match="float16"):
         embed_table(open_table(str(library)), embedder, tmp_path / "e.parquet", dtype="float16")
 
@@ -376,9 +378,9 @@ def test_vectors_too_large_for_float16_are_refused(encoder, library, tmp_path, m
 def test_python_interface(encoder, model):
     embedding = load(encoder, "cpu")
     vectors = embedding.embed(["CCO", "nonsense", "c1ccccc1"])
-    assert vectors.dtype == np.float32 and vectors.shape == (3, 32) and np.isnan(vectors[1]).all()
+    assert vectors.dtype == np.float32 and vectors.shape == (3, 64) and np.isnan(vectors[1]).all()
     assert embedding.reasons(["CCO", "nonsense"]) == [None, "cannot parse"]
-    assert embedding.embed([]).shape == (0, 32)
+    assert embedding.embed([]).shape == (0, 64)
     assert [len(part) for part in embedding.embed(["CCO", "CC"], "atom")] == [3, 2]
     assert embedding.embed([Chem.MolFromSmiles("CCO")])[0] == pytest.approx(vectors[0], abs=1e-5)
     found = load(model[0], "cpu").predict(pandas.Series(["CCO", "bad("]))

@@ -306,9 +306,9 @@ def test_heads_see_vectors_standardised_on_the_training_part(numbers, two_splits
 
 def test_probe_of_classes_with_missing_labels(mixed_table, context):
     data = property_data(labelled(mixed_table, ["polar", "kind"]))
-    splits = splits_for("random", data.smiles, fractions=(0.6, 0.2, 0.2))
+    splits = splits_for("random", data.smiles, repeats=4, fractions=(0.6, 0.2, 0.2))
     result = train(data, splits, context, PROBE)
-    assert result.table["polar"]["roc_auc"]["mean"] > 0.8
+    assert result.table["polar"]["roc_auc"]["mean"] > 0.75
     assert result.table["kind"]["accuracy"]["mean"] > 0.6
     shares = result.cells[0].predicted["test"][:, 1:]
     assert shares.sum(1) == pytest.approx(1)

@@ -48,7 +48,6 @@ class Embedder:
         self.level = level
         self.folder = model if isinstance(model, ModelFolder) else load_model(model or default_model())
         self.max_atoms = 500
-        self.readout = "mean"
         self._vectors: Callable[[GraphBatch], Tensor]
         network: nn.Module
         if is_predictor(self.folder):
@@ -61,7 +60,7 @@ class Embedder:
             self._vectors = first.molecule_vectors
         else:
             self.encoder = network = encoder_of(self.folder)
-            self.members = 1
+            self.members, self.readout = 1, self.encoder.pooling
             self._vectors = _molecule_vectors(self.encoder)
         self.runner = Runner(choose_device(accelerator), atoms_per_batch)
         network.to(self.runner.device).eval()
