@@ -24,6 +24,7 @@ from torch.nn import functional
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, pool_rows, row_molecule
 from mesomer.encoders.blocks import Activation
+from mesomer.encoders.segments import segment_softmax, segment_sum
 from mesomer.errors import unknown_name
 
 READOUTS = ("mean", "mean_sum", "attention")
@@ -35,21 +36,6 @@ class Output(NamedTuple):
 
     type: str  # one of OUTPUT_TYPES
     width: int = 1  # number of classes for "multiclass", else 1
-
-
-def segment_sum(rows: Tensor, segment: Tensor, segments: int) -> Tensor:
-    """Sums rows [N, ...] by their segment number [N]; an empty segment gives zeros."""
-    return rows.new_zeros((segments, *rows.shape[1:])).index_add(0, segment, rows)
-
-
-def segment_softmax(scores: Tensor, segment: Tensor, segments: int) -> Tensor:
-    """Softmax of scores [N, K] over the rows of each segment, column by column."""
-    index = segment[:, None].expand_as(scores)
-    # The maximum only keeps exp() in range; it cancels, so no gradient need pass through it.
-    highest = scores.new_full((segments, scores.shape[1]), -torch.inf)
-    highest = highest.scatter_reduce(0, index, scores.detach(), "amax")
-    weights = torch.exp(scores - highest[segment])
-    return weights / segment_sum(weights, segment, segments)[segment]
 
 
 class Readout(nn.Module):
