@@ -1,8 +1,10 @@
 """What an encoder is: a module that turns a `GraphBatch` into named rows of vectors.
 
 A view is one such set of rows. Its name says what a row is: `atom_…` has one row for each atom, `bond_…` one row for
-each directed bond. Heads read the two `readout_views`, objectives read whatever they reconstruct, and nothing else is
-known of an encoder. A new encoder is one file with `@register` on its class and one line in `_FILES`.
+each directed bond, `node_…` one row for a dummy and then each atom of a molecule. Heads read the `readout_views`,
+objectives read whatever they reconstruct, and nothing else is known of an encoder, except that one that pads wants
+batches of `length_buckets`, and one that `needs_coordinates` stops where a molecule has none. A new encoder is one
+file with `@register` on its class and one line in `_FILES`.
 
 Shapes: `A` atoms, `B` directed bonds, `M` molecules, `D` width.
 """
@@ -20,7 +22,7 @@ from mesomer.errors import MesomerError, unknown_name
 
 
 class EncoderOutput(NamedTuple):
-    """The views of one batch: `atom_…` [A, D] and `bond_…` [B, D]."""
+    """The views of one batch: `atom_…` [A, D], `bond_…` [B, D], `node_…` [M + A, D]."""
 
     views: dict[str, Tensor]
 
@@ -33,6 +35,7 @@ class Encoder(nn.Module):
     readout_views: tuple[str, ...]
     pooling: str = "mean"
     length_buckets: ClassVar[int] = 1
+    needs_coordinates: ClassVar[bool] = False
 
     def config(self) -> dict[str, Any]:
         """JSON-ready options: `type(encoder)(**encoder.config())` builds the same network."""
@@ -69,9 +72,12 @@ class Encoder(nn.Module):
 
 
 def row_molecule(view: str, batch: GraphBatch) -> Tensor:
-    """The molecule of each row of a view: [A] or [B]."""
+    """The molecule of each row of a view: [A], [B] or [M + A]."""
     if view.startswith("atom_"):
         return batch.atom_molecule
+    if view.startswith("node_"):
+        number = torch.arange(batch.num_molecules, device=batch.atom_offsets.device)
+        return number.repeat_interleave(batch.atom_offsets.diff() + 1)
     return batch.bond_molecule.repeat_interleave(2)
 
 
@@ -93,7 +99,11 @@ def pool_rows(x: Tensor, molecule: Tensor, num_molecules: int, kind: str) -> Ten
 
 
 ENCODERS: dict[str, type[Encoder]] = {}
-_FILES = {"batmannet": "mesomer.encoders.batmannet", "grover": "mesomer.encoders.grover"}
+_FILES = {
+    "batmannet": "mesomer.encoders.batmannet",
+    "gin": "mesomer.encoders.gin",
+    "grover": "mesomer.encoders.grover",
+}
 
 Class = TypeVar("Class", bound=type[Encoder])
 
