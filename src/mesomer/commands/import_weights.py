@@ -15,10 +15,10 @@ def import_weights(
 
     Args:
         checkpoint: The file that the published code saved.
-        from_: Whose file it is: batmannet, grover or kermt.
+        from_: Whose file it is: batmannet, grover, kermt or pretrain-gnns.
         output: The model folder to write.
-        architecture: JSON file with official argument names, or base or large (the published sizes), for files that
-            store no arguments; the JSON file of the same stem if not given.
+        architecture: JSON file with official argument names, or a short name (base or large, the published sizes; gin,
+            gcn, graphsage or gat), for files that store no arguments; the JSON file of the same stem if not given.
         overwrite: Replace the output if it is there.
     """
     from mesomer.interop.importing import import_checkpoint

@@ -30,6 +30,7 @@ ADAPTERS = {
     "batmannet": "mesomer.interop.batmannet",
     "grover": "mesomer.interop.grover",
     "kermt": "mesomer.interop.kermt",
+    "pretrain-gnns": "mesomer.interop.pretrain_gnns",
 }
 _RDKIT_DESCRIPTOR_COUNT = 200
 

@@ -21,17 +21,22 @@ def source_of(tensors: Mapping[str, Tensor]) -> str | None:
     for name, tensor in tensors.items():
         if name.endswith("encoders.node_blocks.0.W_i.weight"):
             return _WIDTHS.get(tensor.shape[1])
+    if any(name.removeprefix("gnn.") == "x_embedding1.weight" for name in names):
+        return "pretrain-gnns"
     return None
 
 
 def looks_like(tensors: Mapping[str, Tensor]) -> str:
     """What kind of file these keys belong to, in a few words."""
-    known = {"kermt": "KERMT's", "grover": "GROVER's", "batmannet": "BatmanNet's"}
+    known = {
+        "kermt": "KERMT's",
+        "grover": "GROVER's",
+        "batmannet": "BatmanNet's",
+        "pretrain-gnns": "those of pretrain-gnns",
+    }
     source = source_of(tensors)
     if source is not None:
         return f"its keys look like {known[source]}"
     if any("relative_K" in name for name in tensors):
         return "its keys look like R-MAT's"
-    if any(name.startswith("x_embedding") for name in tensors):
-        return "its keys look like those of pretrain-gnns"
     return f"its first key is {next(iter(tensors), '')}"
