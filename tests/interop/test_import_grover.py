@@ -9,6 +9,8 @@ import pytest
 import torch
 from reference_grover import Reference, model_names
 
+from mesomer.chem.featurize import graph_from_smiles
+from mesomer.chem.graph import collate
 from mesomer.commands.import_weights import import_weights
 from mesomer.encoders.grover import Grover
 from mesomer.errors import MesomerError
@@ -206,6 +208,24 @@ def test_a_kermt_predictor_and_its_descriptors(tmp_path, more, ours):
     expected = ["rdkit_2d_normalized"] if ours else [f"feature_{i}" for i in range(200)]
     assert predictor.descriptors == expected
     assert any("give them in columns" in note for note in result["notes"]) != ours
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_standardised_features_keep_their_scales(tmp_path, scaled):
+    tensors, arguments, _ = finetuned_file(2)
+    scaler = {"means": np.array([1.0, 2.0]), "stds": np.array([2.0, 4.0])} if scaled else None
+    content = {"state_dict": tensors, "args": argparse.Namespace(**arguments), "features_scaler": scaler}
+    torch.save(content, tmp_path / "a.pt")
+    result = imported(tmp_path / "a.pt", tmp_path / "model", "kermt")
+    predictor = load_predictor(tmp_path / "model")
+    assert predictor.descriptors == ["feature_0", "feature_1"]
+    given = np.array([[3.0, np.nan]])
+    found = predictor.predict(collate([graph_from_smiles("CCO")[0]]), given)
+    plain = np.array([[1.0, 0.0]]) if scaled else np.array([[3.0, 0.0]])
+    with torch.no_grad():
+        raw = predictor.members[0](collate([graph_from_smiles("CCO")[0]]), torch.from_numpy(plain).float())
+    np.testing.assert_allclose(found[0], ((raw[0] + raw[1]) / 2).numpy(), rtol=1e-5)
+    assert any("standardised" in note for note in result["notes"]) == scaled
 
 
 def test_layers_for_single_tasks_leave_the_encoder(tmp_path):

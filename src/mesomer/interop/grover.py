@@ -45,6 +45,10 @@ NOTES = (
     "in-degree), and chirality is the tag as spelt. `batchwise` restores the published mixing of batch mates.",
 )
 
+SCALED_FEATURES = (
+    "Its extra features were standardised: a missing one counts as their mean here, and counted as 0 in its training."
+)
+
 
 class Source(NamedTuple):
     """Whose files are read: their name, which key recognitions are theirs, and notes for the card."""
@@ -105,11 +109,12 @@ def convert(
     used = fill(links, tensors, ours, path)
     module.load_state_dict(ours)
     module.eval()
+    notes = source.notes
+    if kind == "predictor" and checkpoint.features_scaler is not None:
+        notes = (*notes, SCALED_FEATURES)
     left_out = {name: _why_left_out(plain) for plain, name in names.items() if plain not in used}
     left_out |= {name: "a second copy of the encoder" for name in checkpoint.tensors if name not in names.values()}
-    return Imported(
-        kind, module, encoder, {names[plain] for plain in used}, left_out, assumed, arguments, source.notes, what
-    )
+    return Imported(kind, module, encoder, {names[plain] for plain in used}, left_out, assumed, arguments, notes, what)
 
 
 def encoder_links(encoder: Grover, ours: str) -> Iterator[Link]:
