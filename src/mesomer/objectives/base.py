@@ -67,10 +67,13 @@ class Objective(nn.Module):
 OBJECTIVES: dict[str, type[Objective]] = {}
 _FILES = {
     "descriptors": "mesomer.objectives.descriptors",
+    "edge_prediction": "mesomer.objectives.edge_prediction",
+    "infomax": "mesomer.objectives.infomax",
+    "masked_attributes": "mesomer.objectives.masked_attributes",
     "masked_graph": "mesomer.objectives.masked_graph",
     "motifs": "mesomer.objectives.motifs",
 }
-DEFAULT_OBJECTIVE = {"batmannet": "masked_graph"}
+DEFAULT_OBJECTIVE = {"batmannet": "masked_graph", "gin": "masked_attributes"}
 
 Class = TypeVar("Class", bound=type[Objective])
 
