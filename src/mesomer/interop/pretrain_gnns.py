@@ -134,7 +134,7 @@ def _arguments(
             "Files of MolCLR cannot be imported.",
         )
     layers = {int(name.split(".")[1]) for name in tensors if name.startswith("gnns.")}
-    told = {"emb_dim": width, "num_layer": len(layers)}
+    told: dict[str, Any] = {"emb_dim": width, "num_layer": len(layers)}
     kind = _kind_by_keys(tensors)
     if kind is not None:
         told["gnn_type"] = kind
