@@ -71,10 +71,19 @@ def _wide(rows: Tensor) -> Tensor:
 
 
 class PropertyHead(nn.Module):
-    """The published feed-forward head: dropout before each linear layer, one shared activation between them."""
+    """The published feed-forward head: dropout before each linear layer, one shared activation between them; with
+    `norm` a layer norm behind the activation, as R-MAT and MAT have it.
+    """
 
     def __init__(
-        self, width: int, outputs: int, hidden: int, layers: int, dropout: float = 0.0, activation: str = "ReLU"
+        self,
+        width: int,
+        outputs: int,
+        hidden: int,
+        layers: int,
+        dropout: float = 0.0,
+        activation: str = "ReLU",
+        norm: bool = False,
     ) -> None:
         super().__init__()
         widths = [width] + [hidden] * (layers - 1) + [outputs]
@@ -82,11 +91,14 @@ class PropertyHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         # One object, not one for each place: a published PReLU head has a single slope.
         self.activation = Activation(activation) if layers > 1 else nn.Identity()
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) if norm else nn.Identity() for _ in range(layers - 1))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[M, width] -> raw outputs [M, outputs]."""
         for number, linear in enumerate(self.linears):
-            vectors = linear(self.dropout(vectors if number == 0 else self.activation(vectors)))
+            if number:
+                vectors = self.norms[number - 1](self.activation(vectors))
+            vectors = linear(self.dropout(vectors))
         return vectors
 
 
@@ -116,6 +128,7 @@ class PropertyModel(nn.Module):
         activation: str = "ReLU",
         disagreement: float = 0.1,
         standardize: bool = False,
+        head_norm: bool = False,
     ) -> None:
         super().__init__()
         self.outputs = [Output(*output) for output in outputs]
@@ -135,7 +148,7 @@ class PropertyModel(nn.Module):
             self.register_buffer("centers", torch.zeros(len(self.views), width))
             self.register_buffer("scales", torch.ones(len(self.views), width))
         self.heads = nn.ModuleList(
-            PropertyHead(width, columns, ffn_hidden, ffn_layers, dropout, activation) for _ in self.views
+            PropertyHead(width, columns, ffn_hidden, ffn_layers, dropout, activation, head_norm) for _ in self.views
         )
         self._config = {
             "outputs": [list(output) for output in self.outputs],
@@ -149,6 +162,7 @@ class PropertyModel(nn.Module):
             "activation": activation,
             "disagreement": disagreement,
             "standardize": standardize,
+            "head_norm": head_norm,
         }
 
     def config(self) -> dict[str, Any]:

@@ -103,6 +103,8 @@ _FILES = {
     "batmannet": "mesomer.encoders.batmannet",
     "gin": "mesomer.encoders.gin",
     "grover": "mesomer.encoders.grover",
+    "mat": "mesomer.encoders.mat",
+    "rmat": "mesomer.encoders.rmat",
 }
 
 Class = TypeVar("Class", bound=type[Encoder])

@@ -1,0 +1,159 @@
+"""What R-MAT and MAT share of the network: pre-norm blocks over nodes, and an encoder made of them (rmat.md 3).
+
+Rows are packed: padding is there inside attention only, so that linear layers never work on it.
+
+Shapes: `A` atoms, `M` molecules, `T` = A + M nodes, dummy first in each molecule; `n` nodes of the largest molecule,
+`H` hidden size, `h` heads, `c` = H / h.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mesomer.chem.graph import GraphBatch
+from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput
+from mesomer.encoders.blocks import Activation, Dropout
+from mesomer.encoders.rmat_features import Layout, NodeFeatures, layout_of
+from mesomer.errors import MesomerError, unknown_name
+
+NODES, ATOMS = "node_from_node", "atom_from_atom"
+LINEAR = "Linear"
+
+
+def activation_module(name: str) -> nn.Module:
+    """An activation by its published name; `Linear` is none."""
+    return nn.Identity() if name == LINEAR else Activation(name)
+
+
+class FeedForward(nn.Module):
+    """Linear layers with an activation and dropout after each but the last; a single layer has them behind it."""
+
+    def __init__(self, width: int, hidden: int, layers: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        widths = [width] + [hidden] * (layers - 1) + [width]
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.activation = activation_module(activation)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number, linear in enumerate(self.linears, 1):
+            x = linear(x)
+            if number < len(self.linears) or number == 1:
+                x = self.dropout(self.activation(x))
+        return x
+
+
+class NodeAttention(nn.Module):
+    """Queries, keys and values of the nodes, and what is made of them; how nodes attend to each other is a subclass's.
+
+    `weight` and `bias` hold query, key and value one after the other.
+    """
+
+    def __init__(self, hidden_size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.weight = nn.Parameter(torch.empty(3, hidden_size, hidden_size))
+        self.bias = nn.Parameter(torch.empty(3, hidden_size).uniform_(-1, 1) / hidden_size**0.5)
+        for part in self.weight:
+            nn.init.xavier_uniform_(part)
+        self.output = nn.Linear(hidden_size, hidden_size)
+        self.dropout = Dropout(dropout)
+
+    def states(self, x: Tensor) -> Tensor:
+        """[T, H] -> queries, keys and values side by side, [T, 3, h, c]."""
+        found = nn.functional.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
+        return found.view(len(x), 3, self.heads, -1)
+
+    def attend(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
+        """[T, H] -> the heads' mixtures side by side, [T, H]."""
+        raise TypeError(f"{type(self).__name__} does not say how nodes attend to each other")
+
+    def forward(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
+        return self.output(self.attend(x, layout, relations))
+
+
+class NodeBlock(nn.Module):
+    """Attention and feed-forward network, each behind a norm and beside the residual."""
+
+    def __init__(self, attention: NodeAttention, feed_forward: FeedForward, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.attention, self.feed_forward = attention, feed_forward
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(hidden_size), nn.LayerNorm(hidden_size)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), layout, relations))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class NodeEncoder(Encoder):
+    """Blocks over the atoms and one dummy node of each molecule.
+
+    Views: `node_from_node` [T, H], which readouts pool, and `atom_from_atom` [A, H], the same without the dummies.
+    """
+
+    length_buckets: ClassVar[int] = 8
+    needs_coordinates: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        features: NodeFeatures,
+        blocks: list[NodeBlock],
+        *,
+        hidden_size: int,
+        dropout: float,
+        pooling: str,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise unknown_name("pooling", pooling, POOLINGS)
+        self.width, self.pooling, self._options = hidden_size, pooling, options
+        self.features = features
+        self.embed = nn.Linear(features.width, hidden_size)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.readout_views = (NODES,)
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.xavier_uniform_(part.weight)  # as published; biases are torch's
+
+    def config(self) -> dict[str, Any]:
+        return dict(self._options)
+
+    @property
+    def output_views(self) -> tuple[str, ...]:
+        return (NODES, ATOMS)
+
+    def relations(self, batch: GraphBatch, layout: Layout) -> Tensor:
+        """What attention is told of each pair of nodes, [M, n, n, ...]."""
+        raise TypeError(f"{type(self).__name__} does not say how nodes are related")
+
+    def states(self, batch: GraphBatch) -> tuple[Layout, list[Tensor]]:
+        """The layout, and rows [T, H] after the embedding, after each block and after the final norm."""
+        layout = layout_of(batch)
+        relations = self.relations(batch, layout)
+        found = [self.dropout(self.embed(self.features(batch, layout)))]
+        for block in self.blocks:
+            found.append(block(found[-1], layout, relations))
+        return layout, [*found, self.norm(found[-1])]
+
+    def forward(self, batch: GraphBatch) -> EncoderOutput:
+        """Both views."""
+        layout, states = self.states(batch)
+        return EncoderOutput({NODES: states[-1], ATOMS: states[-1].index_select(0, layout.atoms)})
+
+
+def check_sizes(hidden_size: int, heads: int, blocks: int, ffn_layers: int) -> None:
+    """Stops at sizes that no network has."""
+    if min(hidden_size, heads, blocks, ffn_layers) < 1 or hidden_size % heads:
+        raise MesomerError(
+            f"No network has hidden size {hidden_size}, {heads} heads, {blocks} blocks, {ffn_layers} layers in its "
+            "feed-forward networks.",
+            "All are 1 or more, and the hidden size is a multiple of the heads.",
+        )
