@@ -1,0 +1,161 @@
+"""BatmanNet against the published code: `python benchmarks/batmannet.py [--published REPOSITORY] [--data FILE]`.
+
+Times the pre-training step, the fine-tuning step and embedding at base size, ours in float32 and bfloat16, by turns
+with the published code where its repository is given, at several batch sizes; graphs are made before the clock starts.
+Each figure is followed by its share of the machine's matrix-product peak of the same precision in the same run,
+counting the matrix products that our encoder makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+import published
+import torch
+from measure import by_turns, facts, product, read_molecules
+from torch.utils.flop_counter import FlopCounterMode
+
+from mesomer.chem.featurize import graph_from_smiles
+from mesomer.chem.graph import GraphBatch, collate
+from mesomer.encoders.base import Encoder, build_encoder
+from mesomer.heads import Output, PropertyModel
+from mesomer.machine import keep_freed_memory
+from mesomer.objectives.base import build_objective
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TASKS = ("pretrain", "finetune", "embed")
+
+
+class Ours:
+    """Our three tasks in one precision; each call takes the next batch."""
+
+    def __init__(self, batches: Sequence[GraphBatch], precision: str, size: str, seed: int) -> None:
+        from mesomer.encoders.base import sizes
+
+        def encoder() -> Encoder:
+            torch.manual_seed(seed)
+            return build_encoder("batmannet", **sizes("batmannet")[size])
+
+        self.batches, self.half, self.turns = batches, precision == "bfloat16", dict.fromkeys(TASKS, 0)
+        self.objective = build_objective("masked_graph", encoder())
+        self.draws = [self.objective.draw(batch, 0, seed) for batch in batches]
+        self.property = PropertyModel(encoder(), [Output("regression")], dropout=0.1)
+        self.encoder = encoder().eval()
+        self.optimizers = {
+            name: torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+            for name, network in (("pretrain", self.objective), ("finetune", self.property))
+        }
+
+    def _turn(self, task: str) -> int:
+        self.turns[task] += 1
+        return (self.turns[task] - 1) % len(self.batches)
+
+    def _cast(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.half)
+
+    def _update(self, loss: torch.Tensor, task: str) -> None:
+        loss.backward()
+        self.optimizers[task].step()
+        self.optimizers[task].zero_grad(set_to_none=True)
+
+    def pretrain(self) -> None:
+        """One step of masked graph autoencoding."""
+        at = self._turn("pretrain")
+        with self._cast():
+            terms = self.objective(self.batches[at], self.draws[at])
+        counts = self.draws[at].counts
+        self._update(torch.stack([loss / max(counts[name], 1) for name, loss in terms.items()]).sum(), "pretrain")
+
+    def finetune(self) -> None:
+        """One step of a regression."""
+        batch = self.batches[self._turn("finetune")]
+        with self._cast():
+            total, count = self.property.loss(self.property(batch), torch.zeros(batch.num_molecules, 1))
+        self._update((total / count).sum(), "finetune")
+
+    @torch.inference_mode()
+    def embed(self) -> torch.Tensor:
+        """The vectors of one batch."""
+        batch = self.batches[self._turn("embed")]
+        with self._cast():
+            return self.encoder.molecule_vectors(self.encoder(batch), batch).float()
+
+
+def operations(ours: Ours, task: str) -> float:
+    """Floating-point operations of the matrix products of one call."""
+    counter = FlopCounterMode(display=False)
+    with counter:
+        getattr(ours, task)()
+    ours.turns[task] = 0
+    return float(counter.get_total_flops())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--published", help="folder of the published code's repository")
+    parser.add_argument("--data", help="table of molecules; the demonstration set if not given")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--count", type=int, default=4, help="different batches of each size")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--size", default="base", help="of our network; the published one has base size")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    keep_freed_memory()
+    texts = read_molecules(options.data, max(options.batches) * options.count, options.seed)
+    print(facts(options.data, texts, options.seed))
+    best: dict[tuple[str, str], float] = {}
+    for size in options.batches:
+        parts = [texts[at : at + size] for at in range(0, len(texts), size)][: options.count]
+        parts = [part for part in parts if len(part) == len(parts[0])]
+        graphs = [[graph for graph in (graph_from_smiles(text)[0] for text in part) if graph] for part in parts]
+        batches = [collate(graph) for graph in graphs]
+        ours = {name: Ours(batches, name, options.size, options.seed) for name in PRECISIONS}
+        theirs = published.contestants(options.published, parts) if options.published else {}
+        for task in options.tasks:
+            _print_task(task, len(parts[0]), ours, theirs.get(task), options.rounds, len(parts), best)
+        a, b = (ours[name].embed() for name in PRECISIONS)
+        cosine = torch.nn.functional.cosine_similarity(a, b)
+        print(f"  cosine of bfloat16 embeddings to float32: smallest {cosine.min():.5f}, mean {cosine.mean():.5f}")
+    for task in options.tasks:
+        rates = {who: rate for (name, who), rate in best.items() if name == task}
+        ratios = [f"{who} {rates[who] / rates['published']:.2f} of published" for who in PRECISIONS if len(rates) == 3]
+        print(
+            f"{task}, best batch of each: " + ", ".join(f"{w} {r:,.0f}/s" for w, r in rates.items()), *ratios, sep="; "
+        )
+
+
+def _print_task(
+    task: str,
+    size: int,
+    ours: dict[str, Ours],
+    theirs: Callable[[], object] | None,
+    rounds: int,
+    warmup: int,
+    best: dict[tuple[str, str], float],
+) -> None:
+    needed = operations(ours["float32"], task)
+    runs: dict[str, Callable[[], object]] = {name: getattr(one, task) for name, one in ours.items()}
+    if theirs is not None:
+        runs["published"] = theirs
+    peaks = {name: product(dtype) for name, dtype in PRECISIONS.items()}
+    seconds = by_turns(runs | {f"peak {name}": run for name, (run, _) in peaks.items()}, rounds, warmup)
+    for name in runs:
+        rate = size / seconds[name]
+        best[task, name] = max(best.get((task, name), 0.0), rate)
+        said = f"  {task}, batch {size}, {name}: {rate:,.1f} molecules/s"
+        if name in peaks:
+            peak = peaks[name][1] / seconds[f"peak {name}"]
+            said += f", {needed / seconds[name] / peak:.0%} of {peak / 1e9:,.0f} GFLOP/s"
+            if theirs is not None:
+                said += f", {seconds['published'] / seconds[name]:.2f} times the published code"
+        print(said, flush=True)
+
+
+if __name__ == "__main__":
+    main()
