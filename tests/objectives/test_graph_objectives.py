@@ -1,9 +1,10 @@
-"""Masked attributes, edge prediction, infomax: published losses, draws, any encoder, and that they are learnt."""
+"""Objectives of the strategies paper: published losses, draws, any encoder, and that they are learnt."""
 
 from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mesomer.chem.featurize import graph_from_smiles
 from mesomer.chem.graph import collate
 from mesomer.encoders.base import build_encoder
 from mesomer.errors import MesomerError
-from mesomer.interop.checkpoints import read_checkpoint
+from mesomer.interop.checkpoints import ForeignCheckpoint, read_checkpoint
 from mesomer.interop.pretrain_gnns import convert
 from mesomer.interop.pretrain_gnns_outputs import read_batch
 from mesomer.objectives.base import build_objective
@@ -25,7 +26,7 @@ ENCODERS = {
     "batmannet": {"hidden_size": 8, "depth": 2, "heads": 2, "blocks": 1, "dropout": 0.0},
     "grover": {"hidden_size": 8, "depth": 2, "heads": 2, "blocks": 1, "dropout": 0.0},
 }
-NAMES = ["masked_attributes", "edge_prediction", "infomax"]
+NAMES = ["masked_attributes", "edge_prediction", "infomax", "context_prediction"]
 
 
 def batch_of(smiles, keys=None):
@@ -106,26 +107,62 @@ def test_published_scores_and_loss_of_infomax(published):
     assert relative(sum(terms.values()), arrays["infomax/loss"]) < 1e-5
 
 
+@pytest.mark.reference
+def test_published_vectors_and_losses_of_context_prediction(published, parity):
+    arrays, encoder, batch = published
+    about = json.loads((parity("pretrain_gnns") / "config.json").read_text())["objectives"]
+    objective = build_objective(
+        "context_prediction", encoder, radius=about["k"], overlap=about["k"] - about["l1"],
+        size=about["l2"] - about["l1"], negatives=about["negatives"],
+    ).eval()  # fmt: skip
+    net = {name.removeprefix("context/net/"): x for name, x in arrays.items() if name.startswith("context/net/")}
+    tensors = {name: torch.from_numpy(np.asarray(x)) for name, x in net.items()}
+    second = convert(ForeignCheckpoint(Path("net"), None, tensors, None, None, ())).encoder
+    objective.surroundings.load_state_dict(second.state_dict())
+    draw = objective.around(batch, batch.atom_offsets[:-1] + torch.from_numpy(arrays["context/root"]))
+    assert draw.near.key.tolist() == draw.ring.key.tolist() == arrays["context/used"].tolist()
+    assert draw.near.atom_offsets.diff().tolist() == arrays["context/n_sub"].tolist()
+    assert draw.ring.atom_offsets.diff().tolist() == arrays["context/n_context"].tolist()
+    assert torch.bincount(draw.ring.atom_molecule[draw.common]).tolist() == arrays["context/n_overlap"].tolist()
+    root, ring = objective.vectors(draw)
+    assert relative(root, arrays["context/center_rep"]) < 1e-5
+    assert relative(ring, arrays["context/context_rep"]) < 1e-5
+    terms = mean_terms(objective, batch, draw)
+    assert relative(terms["context"], arrays["context/loss_pos"]) < 1e-5
+    assert relative(terms["other_context"], arrays["context/loss_neg"]) < 1e-5
+
+
 # --- draws ---
 
 
 def parts(draw, batch, name):
     """What is drawn in each molecule, by its key."""
     start = batch.atom_offsets.tolist()
+    if name == "context_prediction":
+        roots = zip(draw.near.key.tolist(), (draw.roots - draw.near.atom_offsets[:-1]).tolist(), strict=True)
+        return {key: (root, codes.tolist()) for (key, root), codes in zip(roots, _codes(draw.near), strict=True)}
     if name == "masked_attributes":
         return {int(key): draw.atoms[a:b].tolist() for key, a, b in zip(batch.key, start, start[1:], strict=False)}
     owner = batch.atom_molecule[draw.apart[0]]
     return {int(key): (draw.apart[:, owner == i] - start[i]).tolist() for i, key in enumerate(batch.key)}
 
 
-@pytest.mark.parametrize("name", ["masked_attributes", "edge_prediction"])
+def _codes(batch):
+    return batch.atom_codes.split(batch.atom_offsets.diff().tolist())
+
+
+@pytest.mark.parametrize("name", ["masked_attributes", "edge_prediction", "context_prediction"])
 def test_draws_depend_on_the_molecule_the_epoch_and_the_seed_alone(name):
-    objective = objective_of(name)
+    objective = objective_of(name, **({"radius": 2} if name == "context_prediction" else {}))
     together = batch_of(SMILES, range(10, 17))
     found = parts(objective.draw(together, 3, 5), together, name)
     for at in (0, 3, 2):
         alone = batch_of(SMILES[at : at + 1], [10 + at])
-        assert parts(objective.draw(alone, 3, 5), alone, name)[10 + at] == found[10 + at]
+        drawn = objective.draw(alone, 3, 5)
+        if name == "context_prediction" and 10 + at not in found:
+            assert drawn.near is None
+        else:
+            assert parts(drawn, alone, name)[10 + at] == found[10 + at]
     others = [parts(objective.draw(together, *which), together, name) for which in ((4, 5), (3, 6))]
     assert all(other != found for other in others) and others[0] != others[1]
 
@@ -184,7 +221,8 @@ def test_pairs_without_a_bond():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_any_encoder_learns(name, encoder):
-    objective, batch = objective_of(name, encoder).train(), batch_of(SMILES)
+    options = {"radius": 2} if name == "context_prediction" else {}
+    objective, batch = objective_of(name, encoder, **options).train(), batch_of(SMILES)
     draw = objective.draw(batch, 0, 0)
     terms = mean_terms(objective, batch, draw)
     sum(terms.values()).backward()
@@ -205,7 +243,8 @@ def test_twenty_molecules_are_learnt(name):
     """Far below the trivial guess, on the very draw that was trained on."""
     torch.manual_seed(0)
     smiles = ["C" * n + end for n in range(2, 7) for end in ("O", "N", "C(=O)F", "c1ccccc1")]
-    objective = objective_of(name, encoder_options={"hidden_size": 32, "features": "basic"})
+    options = {"radius": 1} if name == "context_prediction" else {}
+    objective = objective_of(name, encoder_options={"hidden_size": 32, "features": "basic"}, **options)
     batch = batch_of(smiles)
     draw = objective.draw(batch, 0, 0)
     optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
@@ -222,6 +261,25 @@ def test_infomax_of_a_molecule_alone_has_no_other():
     objective, batch = objective_of("infomax"), batch_of(["CCO"])
     draw = objective.draw(batch, 0, 0)
     assert draw.counts == {"own": 3, "other": 0} and objective(batch, draw)["other"] == 0
+
+
+def test_contexts_are_of_others_or_not_at_all():
+    """Without a ring anywhere nothing is learnt; alone in the batch a ring has no other."""
+    objective = objective_of("context_prediction", radius=2, negatives=3)
+    assert objective.weights == {"context": 1, "other_context": 3}
+    none = objective.draw(batch_of(["C", "CC"]), 0, 0)
+    sums = objective(batch_of(["C", "CC"]), none)
+    assert none.near is None and set(none.counts.values()) == {0} and sum(sums.values()).requires_grad
+    assert sum(sums.values()) == 0 and objective.figures(batch_of(["C", "CC"]), none) == {}
+    for count, others in ((1, 0), (2, 1), (3, 2), (4, 3), (6, 3)):
+        batch = batch_of(["CCCCCCCC"] * count)
+        draw = objective.draw(batch, 0, 0)
+        assert draw.counts == {"context": count, "other_context": count * others}
+        assert [len(scores) for scores in objective.scores(draw)] == [count, count * others]
+    with pytest.raises(MesomerError, match="overlap"):
+        objective_of("context_prediction", radius=2, overlap=3)
+    with pytest.raises(MesomerError, match="concat"):
+        objective_of("context_prediction", encoder_options={"jk": "concat"})
 
 
 @pytest.mark.parametrize("name", NAMES)

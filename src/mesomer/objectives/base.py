@@ -66,6 +66,7 @@ class Objective(nn.Module):
 
 OBJECTIVES: dict[str, type[Objective]] = {}
 _FILES = {
+    "context_prediction": "mesomer.objectives.context_prediction",
     "descriptors": "mesomer.objectives.descriptors",
     "edge_prediction": "mesomer.objectives.edge_prediction",
     "infomax": "mesomer.objectives.infomax",
