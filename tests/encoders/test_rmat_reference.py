@@ -11,6 +11,7 @@ import torch
 from reference_nodes import CLOSE, FAMILIES, ROUGH, assert_close, deviation, models, reference_of
 from torch.nn import functional
 
+from mesomer.chem.conformers import drawn
 from mesomer.chem.graph import collate
 from mesomer.encoders import rmat_features
 from mesomer.encoders.base import build_encoder
@@ -48,6 +49,7 @@ def test_nodes_and_geometry(family):
         assert np.array_equal(make(batch, layout_of(batch)).numpy(), arrays["all_node_features"])
     stored = np.concatenate([graph.coordinates for graph in reference.graphs])
     assert np.array_equal(stored, arrays["coordinates"].astype(np.float32))
+    assert drawn(stored, arrays["n_atoms"])[arrays["conformer_status"][:, 2] == 0].all()
     batch = reference.batch(0, first)
     layout = layout_of(batch)
     assert np.array_equal(layout.pad(make(batch, layout)).numpy(), arrays["b8_node_features"])

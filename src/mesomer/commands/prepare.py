@@ -95,6 +95,10 @@ def _text(done: Prepared) -> str:
         lines.append(f"  {reasons}; listed in {folder / 'rejects.csv'}")
     if done.added:
         lines.append(f"Added: {', '.join(done.added)}.")
+        for name in done.added:
+            counts = card["additions"][name].get("counts", {})
+            of = f"of {card['molecules']:,} molecules"
+            lines += [f"  {name}: {count:,} {of} {what}" for what, count in counts.items() if count]
     if card["train"] and card["held_out"]:
         lines.append(f"Written: {folder}. Next: mesomer pretrain {folder} --method batmannet --output runs/pretrained")
         return "\n".join(lines)

@@ -11,6 +11,7 @@ their numbers in the vocabulary, a file of its own beside them.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -55,6 +56,9 @@ class Addition:
     """In place of `compute`, for a column of one integer: from the codes of molecules to named rows."""
     version: int = 1
     """Raised when the values change: stored columns of an older version are computed again."""
+    counts: Callable[[np.ndarray, np.ndarray], dict[str, int]] | None = None
+    """From the rows of many molecules and the number of atoms of each to what the card and the summary say of them:
+    words that follow "molecules", and how many."""
     require: Callable[[], None] = lambda: None
     """Stops with a sentence where an optional package is missing, before work starts."""
 
@@ -75,6 +79,18 @@ def _require_descriptors() -> None:
     from rdkit import Chem
 
     _descriptors([Chem.MolFromSmiles("C")], np.zeros(1, dtype=np.int64))
+
+
+def _conformers(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
+    from mesomer.chem.conformers import conformers
+
+    return conformers(mols)
+
+
+def _conformer_counts(coordinates: np.ndarray, atom_counts: np.ndarray) -> dict[str, int]:
+    from mesomer.chem.conformers import conformer_counts
+
+    return conformer_counts(coordinates, atom_counts)
 
 
 def _atom_contexts(graph: GraphArrays) -> Contexts:
@@ -99,6 +115,12 @@ ADDITIONS: dict[str, Addition] = {
         Column("bond", "uint16", 1),
         "the context of each bond (its name, bonds beside it) as its number in the vocabulary of the corpus",
         contexts=_bond_contexts,
+    ),
+    "conformers": Addition(
+        Column("atom", "float32", 3),
+        "coordinates: ETKDG with a fixed seed, then UFF; of a drawing (z = 0) where no structure was found",
+        _conformers,
+        counts=_conformer_counts,
     ),
     "descriptors": Addition(
         Column("molecule", "float32", 200),
@@ -262,7 +284,20 @@ def record_addition(corpus: Corpus, name: str) -> None:
     card: dict[str, Any] = read_card(corpus.path)
     entry = {"version": addition.version, "meaning": addition.meaning, **asdict(addition.column), "files": files}
     card["additions"] = dict(sorted({**card["additions"], name: entry}.items()))
+    if addition.counts is not None:
+        entry["counts"] = _counted(Corpus(corpus.path, card, [name]), name, addition.counts)
     write_card(corpus.path, card)
+
+
+def _counted(corpus: Corpus, name: str, counts: Callable[[np.ndarray, np.ndarray], dict[str, int]]) -> dict[str, int]:
+    """The counts of an added column, summed over all shards."""
+    total: Counter[str] = Counter()
+    for part in ("train", "held_out"):
+        for number in range(len(corpus.shards(part))):
+            molecules = corpus.open_shard(part, number).molecules
+            column, stored = molecules.extras[name]
+            total.update(counts(column.decode(stored), np.diff(molecules.atom_offsets)))
+    return dict(total)
 
 
 def _file_record(path: Path) -> dict[str, Any]:

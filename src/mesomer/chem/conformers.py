@@ -1,0 +1,143 @@
+"""A molecule's atoms in space: distance geometry and a force field with a fixed seed, or else a drawing.
+
+As published for R-MAT (rmat.md 2.2): hydrogens are added, the molecule is embedded by ETKDG with up to 5,000 attempts,
+relaxed by 200 steps of UFF where it has parameters, hydrogens are taken off again. Where nothing can be embedded, the
+two coordinates of a drawing take the place of three.
+
+Decided here: one fixed seed, and the canonical SMILES is what is embedded, so that a molecule has one conformer
+whatever its spelling (of one RDKit release: another one may give another); a time limit, which the published code
+lacks; coordinates have four decimals, like an SDF file. A drawing is known by its z, 0 for every atom: a structure
+that happens to lie in that plane is turned out of it, and atoms that all lie at the origin are no drawing. Fragments
+are embedded one by one around the same origin, as published, so they may lie on top of each other, and whoever uses
+them can ask (`crowded`).
+
+Shapes: `A` atoms.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
+
+SEED = 3141
+ATTEMPTS = 5000
+RELAXING_STEPS = 200
+TIME_LIMIT = 30.0
+"""Seconds for one molecule; a limit that is reached makes a drawing, or ends the relaxing early."""
+RELAXED, EMBEDDED, DRAWN = "relaxed", "embedded", "drawn"
+CROWDED = 0.5
+"""Distance in Å below which two atoms lie on top of each other."""
+_STEPS_AT_A_TIME = 50
+_DECIMALS = 4
+_PAIRS_AT_A_TIME = 1 << 22
+
+
+class Conformer(NamedTuple):
+    """Coordinates in the order of the molecule's atoms, and how they came about: `relaxed`, `embedded` (the force
+    field lacks parameters, or time was up) or `drawn`.
+    """
+
+    coordinates: np.ndarray  # float32 [A, 3]
+    how: str
+
+
+def conformer(mol: Chem.Mol, seed: int = SEED, time_limit: float = TIME_LIMIT) -> Conformer:
+    """One conformer of a molecule; conformers that it has are not looked at."""
+    with rdBase.BlockLogs():
+        spelt, order = _canonical(mol)
+        found, how = _in_space(spelt, seed, time_limit)
+        if found is None:
+            rdDepictor.Compute2DCoords(spelt)
+            found, how = spelt.GetConformer().GetPositions(), DRAWN
+    coordinates = np.empty((len(order), 3))
+    coordinates[order] = found.round(_DECIMALS)
+    if how != DRAWN and not coordinates[:, 2].any():
+        coordinates = coordinates[:, np.argsort(np.abs(coordinates).max(0))]
+    return Conformer(coordinates.astype(np.float32), how)
+
+
+def conformers(mols: Iterable[Chem.Mol]) -> np.ndarray:
+    """Conformers of molecules one after the other: float32 [A, 3]."""
+    return np.concatenate([np.zeros((0, 3), np.float32), *(conformer(mol).coordinates for mol in mols)])
+
+
+def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, list[int]]:
+    """The molecule as its canonical SMILES is read, and the given number of each of its atoms."""
+    own = Chem.Mol(mol)
+    own.RemoveAllConformers()
+    text = Chem.MolToSmiles(own)
+    order = list(own.GetPropsAsDict(True, True)["_smilesAtomOutputOrder"])
+    spelt = Chem.MolFromSmiles(text)
+    if spelt is None or spelt.GetNumAtoms() != len(order):  # what only a structure can say
+        return own, list(range(own.GetNumAtoms()))
+    return spelt, order
+
+
+def _in_space(mol: Chem.Mol, seed: int, time_limit: float) -> tuple[np.ndarray | None, str]:
+    """Positions of the atoms without added hydrogens, or None where no structure was found."""
+    end = time.monotonic() + time_limit
+    whole = Chem.AddHs(mol)
+    options = rdDistGeom.ETKDGv3()
+    settings = {"randomSeed": seed, "maxIterations": ATTEMPTS, "timeout": max(1, round(time_limit))}
+    for name, value in settings.items():
+        setattr(options, name, value)
+    try:
+        if rdDistGeom.EmbedMolecule(whole, options) != 0:
+            return None, DRAWN
+    except (RuntimeError, ValueError):  # RDKit's broken invariants on odd bonds
+        return None, DRAWN
+    how = RELAXED if _relax(whole, end) else EMBEDDED
+    found = whole.GetConformer().GetPositions()[: mol.GetNumAtoms()]
+    return (found, how) if np.isfinite(found).all() else (None, DRAWN)
+
+
+def _relax(mol: Chem.Mol, end: float) -> bool:
+    """Moves the atoms down the force field; whether it has parameters for them and time was left."""
+    try:
+        if not rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
+            return False
+        field = rdForceFieldHelpers.UFFGetMoleculeForceField(mol)
+        field.Initialize()
+        for _ in range(0, RELAXING_STEPS, _STEPS_AT_A_TIME):
+            if time.monotonic() > end:
+                return False
+            if field.Minimize(maxIts=_STEPS_AT_A_TIME) == 0:
+                break
+    except (RuntimeError, ValueError):  # bonds that the force field does not know, of which it says so by raising
+        return False
+    return True
+
+
+def drawn(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Which molecules have the coordinates of a drawing: bool [M] from [A, 3] and atoms of each molecule."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    flat = np.bincount(owner[coordinates[:, 2] != 0], minlength=len(counts)) == 0
+    return flat & (np.bincount(owner[coordinates.any(1)], minlength=len(counts)) > 0)
+
+
+def crowded(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Which molecules have two atoms on top of each other: bool [M]."""
+    starts = np.cumsum(counts) - counts
+    found = np.zeros(len(counts), dtype=bool)
+    for size in np.unique(counts[counts > 1]):
+        which = np.flatnonzero(counts == size)
+        upper = np.triu_indices(int(size), 1)
+        step = max(1, _PAIRS_AT_A_TIME // len(upper[0]))
+        for part in np.split(which, range(step, len(which), step)):
+            points = coordinates[starts[part][:, None] + np.arange(size)]
+            apart = points[:, upper[0]] - points[:, upper[1]]
+            found[part] = (np.square(apart).sum(2) < CROWDED**2).any(1)
+    return found
+
+
+def conformer_counts(coordinates: np.ndarray, counts: np.ndarray) -> dict[str, int]:
+    """What is to be said of the conformers of many molecules."""
+    return {
+        "in two dimensions (no structure in space found)": int(drawn(coordinates, counts).sum()),
+        "with atoms on top of each other (fragments, mostly)": int(crowded(coordinates, counts).sum()),
+    }

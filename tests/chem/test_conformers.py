@@ -1,0 +1,127 @@
+"""Conformers: the same for every spelling, in the order of the atoms, and what happens where there is none."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rdkit import Chem
+
+from mesomer.chem import conformers as module
+from mesomer.chem.conformers import (
+    DRAWN,
+    EMBEDDED,
+    RELAXED,
+    conformer,
+    conformer_counts,
+    conformers,
+    crowded,
+    drawn,
+)
+
+SMILES = ["CCO", "C[C@H](N)C(=O)O", "c1ccccc1/C=C/F", "[Na+].CC(=O)[O-]", "[2H]OC", "O=C=O"]
+IMPOSSIBLE = "C1C[C@@H]2CC[C@@H]1C2"  # norbornane whose bridge would pass through the ring
+
+
+def distances(coordinates):
+    apart = coordinates[:, None].astype(np.float64) - coordinates[None]
+    return np.sqrt(np.square(apart).sum(2))
+
+
+@given(st.sampled_from(SMILES), st.integers(0, 10**6))
+@settings(max_examples=12, deadline=None)
+def test_a_molecule_has_one_conformer_whatever_its_spelling(smiles, seed):
+    mol = Chem.MolFromSmiles(smiles)
+    order = np.random.default_rng(seed).permutation(mol.GetNumAtoms())
+    first, second = conformer(mol), conformer(Chem.RenumberAtoms(mol, order.tolist()))
+    # atoms that are alike may change places, and nothing else may
+    ranks = np.array(list(Chem.CanonicalRankAtoms(mol, breakTies=False)))
+    found = [
+        sorted(zip(where.tolist(), one.round(4).tolist(), strict=True))
+        for one, where in ((first.coordinates, ranks), (second.coordinates, ranks[order]))
+    ]
+    assert found[0] == found[1] and first.how == second.how
+
+
+@pytest.mark.parametrize("smiles", SMILES)
+def test_coordinates_are_those_of_the_atoms(smiles):
+    mol = Chem.MolFromSmiles(smiles)
+    found = conformer(mol)
+    assert found.how == RELAXED and found.coordinates.dtype == np.float32
+    apart = distances(found.coordinates)
+    lengths = [apart[bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()] for bond in mol.GetBonds()]
+    assert min(lengths) > 0.9 and max(lengths) < 1.7
+    assert not drawn(found.coordinates, np.array([mol.GetNumAtoms()])).any()
+    assert mol.GetNumConformers() == 0
+
+
+def test_seeds_are_other_conformers():
+    mol = Chem.MolFromSmiles("CCCCCCCC")
+    assert np.array_equal(conformer(mol).coordinates, conformer(mol).coordinates)
+    assert not np.allclose(distances(conformer(mol, seed=5).coordinates), distances(conformer(mol).coordinates), 0.1)
+
+
+def test_what_cannot_be_embedded_is_drawn_within_the_time_limit(monkeypatch):
+    mol = Chem.MolFromSmiles(IMPOSSIBLE)
+    monkeypatch.setattr(module, "ATTEMPTS", 10**6)
+    start = time.monotonic()
+    found = conformer(mol, time_limit=1)
+    assert time.monotonic() - start < 20
+    assert found.how == DRAWN and (found.coordinates[:, 2] == 0).all()
+    assert drawn(found.coordinates, np.array([7])).tolist() == [True]
+    assert distances(found.coordinates)[np.triu_indices(7, 1)].min() > 0.5
+
+
+def test_no_time_left_is_no_relaxing():
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    assert not module._relax(mol, time.monotonic() - 1)
+
+
+@pytest.mark.parametrize("smiles", ["[Fe+3]", "F[S](F)(F)(F)(F)F", "*CC", "[NH3]->[Fe+2]"])
+def test_without_parameters_of_the_force_field_the_embedding_is_kept(smiles):
+    mol = Chem.MolFromSmiles(smiles)
+    found = conformer(mol)
+    assert found.how in (EMBEDDED, RELAXED) and np.isfinite(found.coordinates).all()
+    assert found.coordinates.shape == (mol.GetNumAtoms(), 3)
+
+
+def test_odd_bonds_stop_nothing():
+    mol = Chem.MolFromSmiles("CC.[Fe]")
+    editable = Chem.RWMol(mol)
+    editable.AddBond(1, 2, Chem.BondType.ZERO)
+    mol = editable.GetMol()
+    Chem.SanitizeMol(mol)
+    assert np.isfinite(conformer(mol).coordinates).all()
+
+
+def test_ions_on_top_of_each_other_are_told():
+    mols = [Chem.MolFromSmiles(text) for text in ("[Na+].[Cl-]", "CCO", "C", IMPOSSIBLE)]
+    found = conformers([*mols[:3]])
+    both = np.concatenate([found, conformer(mols[3], time_limit=1).coordinates])
+    counts = np.array([mol.GetNumAtoms() for mol in mols])
+    assert crowded(both, counts).tolist() == [True, False, False, False]
+    assert drawn(both, counts).tolist() == [False, False, False, True]
+    assert list(conformer_counts(both, counts).values()) == [1, 1]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(0, 10**6))
+@settings(max_examples=25, deadline=None)
+def test_crowding_is_the_smallest_distance(sizes, seed):
+    counts = np.array(sizes)
+    points = np.random.default_rng(seed).uniform(-2, 2, (counts.sum(), 3)).astype(np.float32)
+    expected = [
+        bool((distances(part)[np.triu_indices(len(part), 1)] < module.CROWDED).any())
+        for part in np.split(points, np.cumsum(counts)[:-1])
+    ]
+    assert crowded(points, counts).tolist() == expected
+
+
+def test_many_pairs_are_taken_by_turns(monkeypatch):
+    monkeypatch.setattr(module, "_PAIRS_AT_A_TIME", 4)
+    points = np.zeros((9, 3), np.float32)
+    points[:, 2] = [0, 1, 2, 0, 0.1, 3, 0, 5, 9]
+    assert crowded(points, np.array([3, 3, 3])).tolist() == [False, True, False]
+    assert crowded(np.zeros((0, 3), np.float32), np.zeros(0, np.int64)).tolist() == []

@@ -1,0 +1,70 @@
+"""`mesomer prepare --add conformers`: coordinates beside a corpus, what is told of them, and the user's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from rdkit import Chem
+
+from mesomer.chem import conformers
+from mesomer.chem.conformers import conformer
+from mesomer.commands.prepare import prepare as command
+from mesomer.data import additions
+from mesomer.data.prepare import prepare_corpus
+from mesomer.encoders.base import build_encoder
+from mesomer.encoders.rmat_features import CONFORMERS, coordinates_of
+
+SMILES = ["CCO", "CCN", "[Na+].[Cl-]", "c1ccccc1", "C", "CC(=O)O", "C1C[C@@H]2CC[C@@H]1C2", "CCCC"]
+
+
+def test_the_column_is_named_as_the_encoders_read_it():
+    assert CONFORMERS in additions.ADDITIONS
+
+
+def test_conformers_beside_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(conformers, "ATTEMPTS", 20)  # one of them cannot be embedded
+    monkeypatch.setattr(additions, "BLOCK_MOLECULES", 3)
+    (tmp_path / "a.smi").write_text("\n".join(SMILES))
+    result = command(str(tmp_path / "a.smi"), output=str(tmp_path / "corpus"), add="conformers", workers=1)
+    assert "conformers: 1 of 8 molecules in two dimensions" in result["text"]
+    assert "conformers: 1 of 8 molecules with atoms on top of each other" in result["text"]
+    done = prepare_corpus(str(tmp_path / "a.smi"), tmp_path / "corpus", workers=1, quiet=True)
+    entry = done.corpus.card["additions"]["conformers"]
+    assert list(entry["counts"].values()) == [1, 1]
+    for part in ("train", "held_out"):
+        if not (count := done.corpus.count(part)):
+            continue
+        batch = done.corpus.batch(part, range(count))
+        mols = [Chem.MolFromSmiles(text) for text in done.corpus.smiles(part, range(count))]
+        expected = np.concatenate([conformer(mol).coordinates for mol in mols])
+        assert np.array_equal(batch.extras["conformers"].numpy(), expected)
+        network = build_encoder("rmat", hidden_size=8, heads=2, blocks=1, ffn_hidden=8)
+        assert torch.isfinite(network(batch).views["atom_from_atom"]).all()
+
+
+def test_given_coordinates_are_never_replaced(tmp_path):
+    """A structure file with coordinates, one record without: computed ones fill the gap only."""
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for text in ("CCO", "CCN", "CC(=O)O"):
+            mol = Chem.MolFromSmiles(text)
+            if text != "CCN":
+                shape = Chem.Conformer(mol.GetNumAtoms())
+                for atom in range(mol.GetNumAtoms()):
+                    shape.SetAtomPosition(atom, [1.5 * atom, 0.25, 7.125])
+                shape.Set3D(True)
+                mol.AddConformer(shape)
+            writer.write(mol)
+    corpus = prepare_corpus(
+        str(tmp_path / "a.sdf"), tmp_path / "corpus", add="conformers", workers=1, quiet=True
+    ).corpus
+    assert corpus.card["with_coordinates"] == 2
+    network = build_encoder("mat", hidden_size=8, heads=2, blocks=1)
+    for part in ("train", "held_out"):
+        for at in range(corpus.count(part)):
+            batch = corpus.batch(part, [at])
+            [text] = corpus.smiles(part, [at])
+            own, computed = batch.coordinates, batch.extras["conformers"]
+            used = coordinates_of(batch, "MAT")
+            assert torch.equal(used, computed if text == "CCN" else own)
+            assert text == "CCN" or (used[:, 2] == 7.125).all()
+            assert torch.isfinite(network(batch).views["atom_from_atom"]).all()
