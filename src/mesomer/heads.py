@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mesomer.chem.graph import GraphBatch
-from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, pool_rows, row_molecule
+from mesomer.encoders.base import Encoder, EncoderOutput, row_molecule
 from mesomer.encoders.blocks import Activation
+from mesomer.encoders.readouts import READOUTS as GRAPH_READOUTS
+from mesomer.encoders.readouts import GraphReadout
 from mesomer.encoders.segments import segment_softmax, segment_sum
 from mesomer.errors import unknown_name
 
-READOUTS = ("mean", "mean_sum", "attention")
+READOUTS = (*GRAPH_READOUTS, "attention")
 OUTPUT_TYPES = ("regression", "binary", "multiclass")
 
 
@@ -42,8 +44,9 @@ class Readout(nn.Module):
     """Rows of a view to one vector for each molecule.
 
     `mean`: the mean of the molecule's rows. `mean_sum`: beside it their scaled sum, which knows the size of the
-    molecule (encoders/base.py). `attention`: `attn_out` weighted means, concatenated, with the weights
-    softmax over rows of w2 tanh(w1 x), no biases. A molecule without rows (a lone atom has no bonds) gives zeros.
+    molecule. `attention`: `attn_out` weighted means, concatenated, with the weights softmax over rows of
+    w2 tanh(w1 x), no biases. The others are those of encoders/readouts.py. A molecule without rows (a lone atom has
+    no bonds) gives zeros.
     """
 
     def __init__(self, width: int, kind: str = "mean", attn_hidden: int = 128, attn_out: int = 4) -> None:
@@ -51,15 +54,18 @@ class Readout(nn.Module):
         if kind not in READOUTS:
             raise unknown_name("readout", kind, READOUTS)
         self.kind = kind
-        self.out_width = width * (attn_out if kind == "attention" else len(POOLINGS[kind]))
-        if kind == "attention":
+        if kind != "attention":
+            self.graph = GraphReadout(width, kind)
+            self.out_width = self.graph.out_width
+        else:
+            self.out_width = width * attn_out
             self.w1 = nn.Linear(width, attn_hidden, bias=False)
             self.w2 = nn.Linear(attn_hidden, attn_out, bias=False)
 
     def forward(self, rows: Tensor, molecule: Tensor, molecules: int) -> Tensor:
         """rows [N, D] with their molecule numbers [N] -> [molecules, out_width], in float32 at least."""
         if self.kind != "attention":
-            return torch.cat([pool_rows(rows, molecule, molecules, kind) for kind in POOLINGS[self.kind]], 1)
+            return self.graph(rows, molecule, molecules)
         weights = segment_softmax(_wide(self.w2(torch.tanh(self.w1(rows)))), molecule, molecules)  # [N, attn_out]
         parts = [segment_sum(column[:, None] * rows, molecule, molecules) for column in weights.unbind(1)]
         return torch.cat(parts, 1)

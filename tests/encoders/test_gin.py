@@ -19,7 +19,7 @@ from mesomer.chem.schema import ATOM_BYTES, BOND_BYTES
 from mesomer.encoders.base import build_encoder, sizes
 from mesomer.encoders.gin import VIEW, GINFamily
 from mesomer.encoders.gin_features import FieldRows, input_fields
-from mesomer.encoders.gin_readouts import READOUTS, GraphReadout
+from mesomer.encoders.readouts import READOUTS, GraphReadout
 from mesomer.errors import MesomerError
 
 SMILES = [
@@ -134,6 +134,17 @@ def test_every_weight_learns(encoder):
     network = disturbed(**encoder.config()).train()
     network(collate(graphs_of(SMILES))).views[VIEW].square().sum().backward()
     assert not [name for name, x in network.named_parameters() if x.grad is None or not torch.isfinite(x.grad).all()]
+
+
+def test_half_precision_is_near(encoder):
+    network, batch = disturbed(**encoder.config() | {"hidden_size": 32}), collate(graphs_of(SMILES))
+    with torch.no_grad():
+        exact = network(batch).views[VIEW]
+        with torch.autocast("cpu", torch.bfloat16):
+            near = network(batch)
+            vectors = network.molecule_vectors(near, batch)
+    assert near.views[VIEW].dtype == vectors.dtype == torch.float32
+    assert (near.views[VIEW] - exact).norm() < 0.1 * exact.norm()
 
 
 def test_rows_are_the_published_ones_for_every_code():

@@ -163,7 +163,9 @@ def test_the_ordinary_commands(tmp_path, model):
     with pytest.raises(MesomerError, match="no bond vectors"):
         Embedder(str(folder), "bond", accelerator="cpu")
     run, common = str(tmp_path / "run"), {"targets": ["n"], "repeats": 1, "split": "random", "accelerator": "cpu"}
-    for number, options in enumerate(({}, {"scratch": True}, {"freeze": "encoder"}, {"probe": True})):
+    for number, options in enumerate(
+        ({}, {"scratch": True, "readout": "set2set2"}, {"freeze": "encoder", "readout": "gate"}, {"probe": True})
+    ):
         trained = {} if "probe" in options else {"epochs": 2, "ffn_hidden": 8, "batch_size": 31}
         finetune(data, output=f"{run}{number}", model=str(folder), **common, **trained, **options)
     tuned, frozen = (load_encoder(f"{run}{number}").state_dict() for number in (0, 2))

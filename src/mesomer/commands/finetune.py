@@ -31,7 +31,7 @@ def finetune(
     freeze: Literal["none", "encoder"] = "none",
     unfreeze_after: int | None = None,
     descriptors: list[str] | None = None,
-    readout: Literal["mean", "attention"] = "mean",
+    readout: Literal["mean", "mean_sum", "sum", "max", "gate", "set2set2", "attention"] = "mean",
     attn_hidden: int = 128,
     attn_out: int = 4,
     ffn_hidden: int = 200,
@@ -79,7 +79,8 @@ def finetune(
         freeze: Never train the encoder (encoder), or train all (none).
         unfreeze_after: Train the encoder only after so many epochs.
         descriptors: Extra features, names of numeric columns; rdkit_2d_normalized means 200 computed descriptors.
-        readout: How atoms and bonds become one vector.
+        readout: How atoms and bonds become one vector: mean, with their scaled sum beside it (mean_sum), sum, max, or
+            learnt: weighted means (attention, gate), questions asked twice (set2set2).
         attn_hidden: Hidden width of the attention readout.
         attn_out: Weighted means of the attention readout.
         ffn_hidden: Width of the heads.

@@ -26,7 +26,7 @@ from mesomer.encoders.base import Encoder, EncoderOutput, register
 from mesomer.encoders.blocks import Dropout
 from mesomer.encoders.gin_features import FieldRows, field_table, input_fields, look_up
 from mesomer.encoders.gin_layers import LAYERS, Around
-from mesomer.encoders.gin_readouts import GraphReadout
+from mesomer.encoders.readouts import GraphReadout
 from mesomer.errors import MesomerError, unknown_name
 
 VIEW = "atom_state"

@@ -54,7 +54,7 @@ class MolEstimator(BaseEstimator):
         freeze: Never train the encoder (encoder), or train all (none).
         unfreeze_after: Train the encoder only after so many epochs.
         descriptors: Extra features: rdkit_2d_normalized, or names of numeric columns if molecules come as a frame.
-        readout: How atoms and bonds become one vector: mean or attention.
+        readout: How atoms and bonds become one vector: mean, mean_sum, sum, max, gate, set2set2 or attention.
         attn_hidden: Hidden width of the attention readout.
         attn_out: Weighted means of the attention readout.
         ffn_hidden: Width of the heads.

@@ -19,7 +19,7 @@ from torch import Tensor
 from mesomer.chem.featurize import featurize_many
 from mesomer.chem.graph import GraphBatch, batch_from_arrays
 from mesomer.encoders.gin import GINFamily
-from mesomer.encoders.gin_readouts import GraphReadout
+from mesomer.encoders.readouts import GraphReadout
 from mesomer.interop.imported import Imported
 
 READOUTS = ("mean", "sum", "max")

@@ -1,8 +1,8 @@
-"""From atoms to the molecule as the strategies paper does it: mean, sum, maximum, gated sum, set2set (study.md 2.2).
+"""From rows to the molecule as the strategies paper does it: mean, sum, maximum, gated sum, set2set (study.md 2.2).
 
 `mean_sum`, the readout of our new models, has a scaled sum beside the mean. `gate` is what the paper calls attention:
-a sum weighted by a softmax over the atoms, of one linear score. `set2setT` asks T times, each time with what it knows
-so far (Vinyals et al. 2016).
+a sum weighted by a softmax over the rows, of one linear score. `set2setT` asks T times, each time with what it knows
+so far (Vinyals et al. 2016). A molecule without rows gives zeros, and with set2set what is asked of nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ READOUTS = ("mean", "mean_sum", "sum", "max", "gate", "set2set2")
 
 
 class GraphReadout(nn.Module):
-    """Rows [A, D] with their molecules [A] -> [M, out_width]; a kind of `READOUTS`, or set2set with other steps."""
+    """Rows [R, D] with their molecules [R] -> [M, out_width]; a kind of `READOUTS`, or set2set with other steps."""
 
     def __init__(self, width: int, kind: str) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class GraphReadout(nn.Module):
 
     def forward(self, rows: Tensor, molecule: Tensor, molecules: int) -> Tensor:
         """One vector for each molecule."""
-        rows = rows.float()
+        rows = rows.float() if rows.dtype in (torch.bfloat16, torch.float16) else rows
         if self.kind in POOLINGS:
             return torch.cat([pool_rows(rows, molecule, molecules, kind) for kind in POOLINGS[self.kind]], dim=1)
         if self.kind == "sum":
@@ -47,7 +47,7 @@ class GraphReadout(nn.Module):
             return none.scatter_reduce(0, index, rows, "amax", include_self=False)
         if self.kind == "gate":
             return segment_sum(
-                segment_softmax(self.gate(rows).float(), molecule, molecules) * rows, molecule, molecules
+                segment_softmax(self.gate(rows).to(rows.dtype), molecule, molecules) * rows, molecule, molecules
             )
         return self._set2set(rows, molecule, molecules)
 
@@ -56,7 +56,7 @@ class GraphReadout(nn.Module):
         state: tuple[Tensor, Tensor] | None = None
         for _ in range(self.steps):
             asked, state = self.memory(known.unsqueeze(0), state)
-            question = asked.squeeze(0).float()
+            question = asked.squeeze(0).to(rows.dtype)
             scores = (rows * question.index_select(0, molecule)).sum(1, keepdim=True)
             answer = segment_sum(segment_softmax(scores, molecule, molecules) * rows, molecule, molecules)
             known = torch.cat([question, answer], dim=1)
