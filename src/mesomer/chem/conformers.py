@@ -24,6 +24,8 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
 
+from .graph import MolGraph
+
 SEED = 3141
 ATTEMPTS = 5000
 RELAXING_STEPS = 200
@@ -64,6 +66,20 @@ def conformer(mol: Chem.Mol, seed: int = SEED, time_limit: float = TIME_LIMIT) -
 def conformers(mols: Iterable[Chem.Mol]) -> np.ndarray:
     """Conformers of molecules one after the other: float32 [A, 3]."""
     return np.concatenate([np.zeros((0, 3), np.float32), *(conformer(mol).coordinates for mol in mols)])
+
+
+def placed(graph: MolGraph, mol: Chem.Mol) -> MolGraph:
+    """The graph of a molecule with its own coordinates, if it has any in space, or else with computed ones."""
+    if mol.GetNumConformers() and mol.GetConformer().Is3D():
+        return graph._replace(coordinates=mol.GetConformer().GetPositions().astype(np.float32))
+    return graph._replace(coordinates=conformer(mol).coordinates)
+
+
+def graph_counts(graphs: Iterable[MolGraph | None]) -> dict[str, int]:
+    """`conformer_counts` of graphs with coordinates."""
+    found = [graph.coordinates for graph in graphs if graph is not None and graph.coordinates is not None]
+    counts = np.array([len(coordinates) for coordinates in found], dtype=np.int64)
+    return conformer_counts(np.concatenate([np.zeros((0, 3), np.float32), *found]), counts)
 
 
 def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, list[int]]:

@@ -70,12 +70,15 @@ def embed(
 
 
 def rows_sentence(found: dict[str, Any]) -> str:
-    """`1,000 rows, 3 without a result (2 cannot parse, 1 empty), 1,234 molecules/s.`"""
+    """`1,000 rows, 3 without a result (2 cannot parse, 1 empty), 1,234 molecules/s.`, and what is to be said of
+    computed coordinates.
+    """
     failed = ""
     if found["failed"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items())
         failed = f", {found['failed']:,} without a result ({reasons})"
-    return f"{found['rows']:,} rows{failed}, {found['molecules_per_second']:,.0f} molecules/s."
+    geometry = "".join(f" {count:,} molecules {what}." for what, count in found["geometry"].items() if count)
+    return f"{found['rows']:,} rows{failed}, {found['molecules_per_second']:,.0f} molecules/s.{geometry}"
 
 
 def _shape(level: str, width: int, dtype: str) -> str:

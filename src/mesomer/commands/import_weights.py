@@ -15,7 +15,7 @@ def import_weights(
 
     Args:
         checkpoint: The file that the published code saved.
-        from_: Whose file it is: batmannet, grover, kermt or pretrain-gnns.
+        from_: Whose file it is: batmannet, grover, kermt, mat, pretrain-gnns or rmat.
         output: The model folder to write.
         architecture: JSON file with official argument names, or a short name (base or large, the published sizes; gin,
             gcn, graphsage or gat), for files that store no arguments; the JSON file of the same stem if not given.

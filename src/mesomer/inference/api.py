@@ -156,7 +156,7 @@ def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[An
     table = molecules_in_chunks(smiles, embedder.max_atoms, embedder.runner.device.type)
     parts: list[Any] = []
     reasons: list[str | None] = []
-    for _, rows in shown(table, Wanted(), "embedding", quiet):
+    for _, rows in shown(table, embedder.wanted, "embedding", quiet):
         parts.append(embedder.vectors(rows.graphs) if by_molecule else embedder.vector_lists(rows.graphs))
         reasons += rows.reasons
     if not by_molecule:

@@ -20,6 +20,7 @@ from mesomer.chem.graph import GraphBatch, MolGraph, collate
 from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.inference.batches import Runner, choose_device
+from mesomer.inference.rows import Wanted
 from mesomer.training.checkpoint import ModelFolder, default_model, encoder_of, load_model
 from mesomer.training.predictor import is_predictor, predictor_of
 
@@ -64,6 +65,7 @@ class Embedder:
             self._vectors = _molecule_vectors(self.encoder)
         self.runner = Runner(choose_device(accelerator), atoms_per_batch)
         network.to(self.runner.device).eval()
+        self.wanted = Wanted(coordinates=self.encoder.needs_coordinates)
         self.width = self._width()
 
     @torch.inference_mode()
@@ -72,6 +74,7 @@ class Embedder:
 
         graph, _ = graph_from_smiles("CC")
         assert graph is not None
+        graph = graph._replace(coordinates=np.array([[0, 0, 0], [1.5, 0, 0]], np.float32))
         return self._compute(collate([graph]).to(self.runner.device)).shape[1]
 
     def metadata(self) -> dict[str, Any]:

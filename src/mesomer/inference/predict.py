@@ -57,6 +57,7 @@ class TablePredictor:
         self.wanted = Wanted(
             fingerprints=len(self.predictor.fingerprints) > 0,
             descriptors=RDKIT_DESCRIPTORS in self.predictor.descriptors,
+            coordinates=self.predictor.members[0].encoder.needs_coordinates,
         )
 
     def columns(self) -> list[Result]:

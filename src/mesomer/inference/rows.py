@@ -25,6 +25,7 @@ class Wanted(NamedTuple):
 
     fingerprints: bool = False
     descriptors: bool = False
+    coordinates: bool = False
 
 
 class Rows(NamedTuple):
@@ -49,6 +50,13 @@ def rows_of_mols(mols: Sequence[Mol | None], reasons: list[str | None], wanted: 
     from mesomer.chem.featurize import featurize
 
     graphs = [None if mol is None else featurize(mol) for mol in mols]
+    if wanted.coordinates:
+        from mesomer.chem.conformers import placed
+
+        graphs = [
+            None if graph is None or mol is None else placed(graph, mol)
+            for graph, mol in zip(graphs, mols, strict=True)
+        ]
     good = [at for at, mol in enumerate(mols) if mol is not None]
     present = [mol for mol in mols if mol is not None]
     fingerprints = descriptors = None

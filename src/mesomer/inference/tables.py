@@ -72,7 +72,7 @@ def embed_table(
         return {name: vectors, error: rows.reasons}
 
     metadata = embedder.metadata() | {"dtype": dtype}
-    return _write(table, output, columns, metadata, Wanted(), compute, error, on_error, workers, "embedding")
+    return _write(table, output, columns, metadata, embedder.wanted, compute, error, on_error, workers, "embedding")
 
 
 def _check_half(vectors: Any) -> None:
@@ -95,7 +95,10 @@ def _write(
     label: str,
 ) -> dict[str, Any]:
     """Chunk by chunk: molecules, results, file; the file appears when the last row is in it."""
+    from mesomer.chem.conformers import graph_counts
+
     failures: Counter[str] = Counter()
+    geometry: Counter[str] = Counter()
     total = table.rows if table.rows is not None else table.estimated_rows
     with Progress(total, "molecules", label) as bar, TableWriter.like(table, output, columns, metadata) as writer:
         for chunk, rows in table_rows(table, wanted, workers):
@@ -106,12 +109,20 @@ def _write(
                 failures[reason] += 1
                 if on_error == "stop":
                     raise _stopped(table, chunk, at, reason)
+            if wanted.coordinates:
+                geometry.update(graph_counts(rows.graphs))
             writer.write(chunk, results)
             bar.advance(len(chunk))
         count = writer.rows
         rate = bar.rate
-    return {"output": os.fspath(output), "rows": count, "failed": sum(failures.values()),
-            "failures": dict(failures.most_common()), "molecules_per_second": round(rate, 1)}  # fmt: skip
+    return {
+        "output": os.fspath(output),
+        "rows": count,
+        "failed": sum(failures.values()),
+        "failures": dict(failures.most_common()),
+        "molecules_per_second": round(rate, 1),
+        "geometry": dict(geometry),
+    }
 
 
 def _stopped(table: Table, chunk: Chunk, at: int, reason: str) -> MesomerError:

@@ -30,7 +30,9 @@ ADAPTERS = {
     "batmannet": "mesomer.interop.batmannet",
     "grover": "mesomer.interop.grover",
     "kermt": "mesomer.interop.kermt",
+    "mat": "mesomer.interop.mat",
     "pretrain-gnns": "mesomer.interop.pretrain_gnns",
+    "rmat": "mesomer.interop.rmat",
 }
 _RDKIT_DESCRIPTOR_COUNT = 200
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 _WIDTHS = {151: "grover", 39: "batmannet"}
+_NODE_WIDTHS = {37: "rmat", 36: "mat"}
 
 
 def source_of(tensors: Mapping[str, Tensor]) -> str | None:
@@ -23,6 +24,8 @@ def source_of(tensors: Mapping[str, Tensor]) -> str | None:
             return _WIDTHS.get(tensor.shape[1])
     if any(name.removeprefix("gnn.") == "x_embedding1.weight" for name in names):
         return "pretrain-gnns"
+    if "src_embed.lut.weight" in tensors:
+        return _NODE_WIDTHS.get(tensors["src_embed.lut.weight"].shape[1])
     return None
 
 
@@ -32,11 +35,11 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str:
         "kermt": "KERMT's",
         "grover": "GROVER's",
         "batmannet": "BatmanNet's",
+        "mat": "MAT's",
         "pretrain-gnns": "those of pretrain-gnns",
+        "rmat": "R-MAT's",
     }
     source = source_of(tensors)
     if source is not None:
         return f"its keys look like {known[source]}"
-    if any("relative_K" in name for name in tensors):
-        return "its keys look like R-MAT's"
     return f"its first key is {next(iter(tensors), '')}"
