@@ -209,7 +209,7 @@ def test_chosen_rows_are_part_of_all_rows(name, directions):
             sums = {key: value.double().numpy() for key, value in figures[term].sums().items()}
             row = figures[term].row(sums)
             assert row["values"] == draws[0].counts[term]
-            assert row["loss"] == pytest.approx(float(one[term]) / draws[0].counts[term], rel=1e-5)
+            assert row["loss"] == pytest.approx(float(one[term].detach()) / draws[0].counts[term], rel=1e-5)
         else:
             assert draws[1].counts[term] < draws[0].counts[term] and term not in figures
     sum(other.values()).backward()
@@ -242,7 +242,7 @@ def corpus(tmp_path, monkeypatch):
     return prepare(table, tmp_path / "corpus", workers=1, add="atom_contexts,bond_contexts", quiet=True)
 
 
-def test_heads_are_built_for_the_vocabularies_of_a_corpus(corpus, tmp_path):
+def test_heads_are_built_for_the_vocabularies_of_a_corpus(corpus):
     sizes = [len(corpus.vocabulary(f"{level}_contexts")) for level in ("atom", "bond")]
     objective = Contextual(small_encoder())
     assert not objective.heads and objective.extras == ("atom_contexts", "bond_contexts")
@@ -257,13 +257,23 @@ def test_heads_are_built_for_the_vocabularies_of_a_corpus(corpus, tmp_path):
         terms = built(batch, draw)
         assert all(torch.isfinite(term) for term in terms.values())
         again = Contextual(small_encoder(), **built.config())
+        assert not again.heads  # another corpus has other names
+        again.adapt(corpus)
         again.load_state_dict(built.state_dict())
-        again.adapt(corpus)  # the same contexts: nothing to build
         assert again.config() == built.config()
-    other = write_table(tmp_path / "other.csv", demo_smiles(150))
-    other = prepare(other, tmp_path / "other", workers=1, add="atom_contexts,bond_contexts", quiet=True)
-    with pytest.raises(MesomerError, match="another corpus"):
-        Contextual(small_encoder(), **objective.config()).adapt(other)
+
+
+def test_an_encoder_with_one_level_has_heads_for_it_alone(corpus):
+    encoder = small_encoder()
+    type(encoder).output_views, before = ("atom_from_atom",), type(encoder).output_views
+    try:
+        objective = Contextual(encoder)
+    finally:
+        type(encoder).output_views = before
+    objective.adapt(corpus)
+    batch = corpus.batch("train", np.arange(5))
+    draw = objective.draw(batch, 0, 0)
+    assert objective.extras == ("atom_contexts",) and set(objective(batch, draw)) == {"atom_from_atom_context"}
 
 
 def test_it_learns_the_contexts_of_a_few_molecules():

@@ -16,7 +16,6 @@ Shapes: `A` atoms, `E` undirected bonds, `H` width, `C` names.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -84,7 +83,6 @@ class Contextual(Objective):
         largest_vocabulary: int | None = None,
         atom_names: int | None = None,
         bond_names: int | None = None,
-        vocabularies: str = "",
     ) -> None:
         """Heads around an encoder; they are built when the corpus is known, unless the sizes are given.
 
@@ -95,9 +93,8 @@ class Contextual(Objective):
             disagreement_rows: `all` rows as published, or only the `chosen` targets.
             directions: One layer `shared` by both directions of a bond, or `separate` ones as published.
             largest_vocabulary: Names of each vocabulary that are told apart; all if not given.
-            atom_names: Names of atoms, with the two special ones; taken from the corpus.
+            atom_names: Names of atoms, with the two special ones, for labels that come from no corpus.
             bond_names: The same of bonds.
-            vocabularies: A hash of the vocabularies that the heads were built for; taken from the corpus.
         """
         super().__init__()
         if not 0 < ratio <= 1:
@@ -123,8 +120,8 @@ class Contextual(Objective):
         self.views = {level: views for level, views in self.views.items() if views}
         self.extras = tuple(LEVELS[level] for level in self.views)
         self.names: dict[str, int] = {}
-        self.vocabularies = vocabularies
         self.heads = nn.ModuleDict()
+        self._given = {"atom_names": atom_names, "bond_names": bond_names}
         if atom_names is not None and bond_names is not None:
             self._build({"atom": atom_names, "bond": bond_names})
 
@@ -133,30 +130,22 @@ class Contextual(Objective):
         for level, views in self.views.items():
             for view in views:
                 self.heads[view] = (
-                    nn.Linear(self.encoder.width, names["atom"])
+                    nn.Linear(self.encoder.width, names[level])
                     if level == "atom"
-                    else BondNames(self.encoder.width, names["bond"], self.directions)
+                    else BondNames(self.encoder.width, names[level], self.directions)
                 )
 
     def adapt(self, corpus: Corpus) -> None:
         """Builds the heads for the vocabularies of the corpus.
 
-        Raises `MesomerError` if there are heads already, and they were built for other vocabularies.
+        The sizes are no part of `config`: numbers mean other contexts in another corpus, so that heads are never taken
+        over from a run on it.
         """
-        vocabularies = {level: corpus.vocabulary(LEVELS[level]) for level in self.views}
-        text = "\n".join(token for vocabulary in vocabularies.values() for token in vocabulary.tokens)
-        found = hashlib.sha256(text.encode()).hexdigest()[:16]
         if self.heads:
-            if self.vocabularies and self.vocabularies != found:
-                raise MesomerError(
-                    f"The heads were trained on the contexts of another corpus than {corpus.path}.",
-                    "Start from the encoder alone, with new heads.",
-                )
             return
-        self.vocabularies = found
-        limit = None if self.largest_vocabulary is None else self.largest_vocabulary + 2
-        sizes = {level: min(len(vocabulary), limit or len(vocabulary)) for level, vocabulary in vocabularies.items()}
-        self._build({"atom": 2, "bond": 2} | sizes)
+        limit = self.largest_vocabulary
+        sizes = {level: len(corpus.vocabulary(LEVELS[level])) for level in self.views}
+        self._build({level: size if limit is None else min(size, limit + 2) for level, size in sizes.items()})
 
     @property
     def weights(self) -> dict[str, float]:
@@ -174,9 +163,7 @@ class Contextual(Objective):
             "disagreement_rows": self.disagreement_rows,
             "directions": self.directions,
             "largest_vocabulary": self.largest_vocabulary,
-            "atom_names": self.names.get("atom"),
-            "bond_names": self.names.get("bond"),
-            "vocabularies": self.vocabularies,
+            **self._given,
         }
 
     def draw(self, batch: GraphBatch, epoch: int, seed: int) -> ContextDraw:
