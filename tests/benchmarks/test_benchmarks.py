@@ -1,0 +1,46 @@
+"""Each benchmark runs at tiny size and prints its figures."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from small_corpora import demo_smiles, write_table
+
+from mesomer.data.prepare import prepare
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+NUMBER = r"[\d,]+(?:\.\d+)?"
+
+
+def said(script: str, *arguments: object) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, str(FOLDER / script), *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"cores, \d+ threads; mesomer .*torch .*seed 0", done.stdout), done.stdout
+    return done.stdout
+
+
+def test_featurizing_prints_shares_of_the_parse_rate(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "table.csv", demo_smiles(60))
+    prepare(table, tmp_path / "corpus", workers=1, quiet=True)
+    text = said("featurizing.py", "--molecules", 30, "--rounds", 1, "--corpus", tmp_path / "corpus")
+    names = ["parse", "featurize", "batches", "batches, masks and targets"]
+    for name in names:
+        assert re.search(rf"^{name}: {NUMBER} molecules/s on one core, {NUMBER} of RDKit", text, re.M), text
+    assert "parse: " in text and ", 1.00 of RDKit's parsing" in text
+
+
+def test_batmannet_prints_rates_shares_of_the_peak_and_the_cosine() -> None:
+    text = said("batmannet.py", "--size", "small", "--threads", 1, "--batches", 2, "--count", 1, "--rounds", 1)
+    for task in ("pretrain", "finetune", "embed"):
+        for precision in ("float32", "bfloat16"):
+            line = rf"{task}, batch 2, {precision}: {NUMBER} molecules/s, \d+% of {NUMBER} GFLOP/s"
+            assert re.search(line, text), text
+    cosine = re.search(r"smallest (\d\.\d+)", text)
+    assert cosine is not None and float(cosine[1]) > 0.99
