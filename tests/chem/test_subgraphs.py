@@ -30,10 +30,10 @@ def test_distances_are_rdkits(drawn, limit):
     assert found.tolist() == np.minimum(np.concatenate(expected), limit + 1).astype(int).tolist()
 
 
-def part_of(graph: MolGraph, kept: np.ndarray) -> MolGraph:
-    """The graph of some atoms, bond by bond."""
+def part_of(graph: MolGraph, kept: np.ndarray, bonds: np.ndarray) -> MolGraph:
+    """The graph of some atoms and bonds, bond by bond."""
     number = np.cumsum(kept) - 1
-    inside = [at for at, (a, b) in enumerate(graph.ends) if kept[a] and kept[b]]
+    inside = [at for at, (a, b) in enumerate(graph.ends) if kept[a] and kept[b] and bonds[at]]
     return MolGraph(graph.atoms[kept], graph.bonds[inside], number[graph.ends[inside]].astype(np.uint16).reshape(-1, 2))
 
 
@@ -54,11 +54,15 @@ def test_a_part_of_a_batch_is_the_batch_of_the_parts(seed, share):
     rng = np.random.default_rng(seed)
     kept = [rng.random(len(graph.atoms)) < share for graph in GRAPHS]
     kept[0][0] = True
+    bonds = [rng.random(len(graph.bonds)) < share for graph in GRAPHS]
+    every = [np.ones(len(graph.bonds), dtype=bool) for graph in GRAPHS]
     keys = np.arange(len(GRAPHS)) + 7
     left = [at for at, atoms in enumerate(kept) if atoms.any()]
-    expected = collate([part_of(GRAPHS[at], kept[at]) for at in left], keys[left])
     labelled = replace(collate(GRAPHS, keys), extras={"label": torch.zeros(len(GRAPHS))})
-    assert_same(induced(labelled, torch.from_numpy(np.concatenate(kept))), expected)
+    atoms = torch.from_numpy(np.concatenate(kept))
+    for some, chosen in ((every, None), (bonds, torch.from_numpy(np.concatenate(bonds)))):
+        expected = collate([part_of(GRAPHS[at], kept[at], some[at]) for at in left], keys[left])
+        assert_same(induced(labelled, atoms, chosen), expected)
 
 
 def test_hiding_changes_codes_alone():

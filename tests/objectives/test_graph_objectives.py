@@ -19,6 +19,7 @@ from mesomer.interop.checkpoints import ForeignCheckpoint, read_checkpoint
 from mesomer.interop.pretrain_gnns import convert
 from mesomer.interop.pretrain_gnns_outputs import read_batch
 from mesomer.objectives.base import build_objective
+from mesomer.objectives.contrastive import CHANGES
 
 SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "C", "CCO", "C1CC1(C)C(=O)N1CCN(CC1)c1ncccn1", "[Na+].[Cl-]", "C->[Fe]", "*C#N"]
 ENCODERS = {
@@ -26,7 +27,7 @@ ENCODERS = {
     "batmannet": {"hidden_size": 8, "depth": 2, "heads": 2, "blocks": 1, "dropout": 0.0},
     "grover": {"hidden_size": 8, "depth": 2, "heads": 2, "blocks": 1, "dropout": 0.0},
 }
-NAMES = ["masked_attributes", "edge_prediction", "infomax", "context_prediction"]
+NAMES = ["masked_attributes", "edge_prediction", "infomax", "context_prediction", "contrastive"]
 
 
 def batch_of(smiles, keys=None):
@@ -138,6 +139,9 @@ def test_published_vectors_and_losses_of_context_prediction(published, parity):
 def parts(draw, batch, name):
     """What is drawn in each molecule, by its key."""
     start = batch.atom_offsets.tolist()
+    if name == "contrastive":
+        both = zip(draw.first.key.tolist(), _codes(draw.first), _codes(draw.second), strict=True)
+        return {key: (first.tolist(), second.tolist()) for key, first, second in both}
     if name == "context_prediction":
         roots = zip(draw.near.key.tolist(), (draw.roots - draw.near.atom_offsets[:-1]).tolist(), strict=True)
         return {key: (root, codes.tolist()) for (key, root), codes in zip(roots, _codes(draw.near), strict=True)}
@@ -151,7 +155,7 @@ def _codes(batch):
     return batch.atom_codes.split(batch.atom_offsets.diff().tolist())
 
 
-@pytest.mark.parametrize("name", ["masked_attributes", "edge_prediction", "context_prediction"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "infomax"])
 def test_draws_depend_on_the_molecule_the_epoch_and_the_seed_alone(name):
     objective = objective_of(name, **({"radius": 2} if name == "context_prediction" else {}))
     together = batch_of(SMILES, range(10, 17))
@@ -282,7 +286,50 @@ def test_contexts_are_of_others_or_not_at_all():
         objective_of("context_prediction", encoder_options={"jk": "concat"})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_of_a_molecule(change):
+    """A fifth is lost, at least one of two, never all; what is kept of a chain is one piece."""
+    objective = objective_of("contrastive", changes=[change])
+    batch = batch_of(["C" * 20] * 30 + ["C", "CO"])
+    draw = objective.draw(batch, 0, 0)
+    for copy in (draw.first, draw.second):
+        assert copy.num_molecules == batch.num_molecules and torch.equal(copy.key, batch.key)
+        atoms, bonds = copy.atom_offsets.diff().tolist(), copy.bond_offsets.diff().tolist()
+        hidden = (copy.atom_codes[:, 0] == 119).long().split(atoms)
+        assert [int(part.sum()) for part in hidden] == ([4] * 30 + [0, 1] if change == "hide_atoms" else [0] * 32)
+        lost = [20 - count for count in atoms[:30]]
+        assert lost == [4 if change in ("drop_atoms", "keep_part") else 0] * 30
+        assert atoms[30:] == [1, 1 if change in ("drop_atoms", "keep_part") else 2]
+        if change == "keep_part":
+            assert bonds[:30] == [15] * 30
+        if change == "drop_bonds":
+            assert bonds == [16] * 30 + [0, 1]  # a fifth of 19, rounded down; an only bond stays
+    every = objective_of("contrastive").draw(batch, 0, 0).first
+    found = set(zip(every.atom_offsets.diff().tolist(), every.bond_offsets.diff().tolist(), strict=True))
+    assert {(20, 19), (20, 16), (16, 15)} <= found and len(found) > 3
+
+
+def test_the_contrastive_loss_is_its_formula():
+    objective = objective_of("contrastive", temperature=0.5)
+    batch = batch_of(SMILES)
+    draw = objective.draw(batch, 0, 0)
+    cosines = objective.cosines(draw).double()
+    expected = 0.0
+    for i in range(len(SMILES)):
+        others = sum(math.exp(cosines[i, k].item() / 0.5) for k in range(len(SMILES)) if k != i)
+        expected -= math.log(math.exp(cosines[i, i].item() / 0.5) / others)
+    assert objective(batch, draw)["contrast"].item() == pytest.approx(expected, rel=1e-5)
+    assert cosines.abs().max() <= 1 + 1e-6
+    alone = batch_of(["CCO"])
+    draw = objective.draw(alone, 0, 0)
+    assert draw.counts == {"contrast": 0} and objective(alone, draw)["contrast"] == 0
+    assert objective.figures(alone, draw) == {}
+    for wrong in ({"changes": ["mine"]}, {"changes": []}, {"temperature": 0}, {"strength": 1}):
+        with pytest.raises(MesomerError):
+            objective_of("contrastive", **wrong)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "contrastive"])
 def test_an_encoder_without_atoms_is_refused(name):
     encoder = build_encoder("gin", **ENCODERS["gin"])
     encoder.readout_views = ("bond_state",)

@@ -23,6 +23,9 @@ from mesomer.training.pretrain import PretrainOptions, build
 
 SMALL = {"hidden_size": 16, "depth": 2, "dropout": 0.1}
 
+ALL = "masked_attributes+edge_prediction+infomax+context_prediction+contrastive"
+TERMS = {"element", "bound", "apart", "own", "other", "context", "other_context", "contrast"}
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -31,12 +34,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare_corpus(table, folder / "corpus", workers=1, quiet=True).corpus.path
 
 
-@pytest.mark.parametrize("objective", [None, "masked_attributes+edge_prediction+infomax"])
+@pytest.mark.parametrize("objective", [None, ALL])
 def test_from_a_corpus_to_vectors(corpus: Path, tmp_path: Path, objective: str | None) -> None:
     options = {"threads": 1, "accelerator": "cpu", "precision": "32", "probe_molecules": 0, "atoms_per_batch": 500}
     options |= {"encoder": {**SMALL, "layer": "gat"}, "epochs": 1}
     told = command(str(corpus), output=str(tmp_path / "run"), method="gin", objective=objective, **options)
-    terms = {"element"} if objective is None else {"element", "bound", "apart", "own", "other"}
+    terms = {"element"} if objective is None else TERMS
     assert told["figures"].keys() == terms and np.isfinite(told["loss"])
     encoder = load_encoder(tmp_path / "run")
     assert encoder.config()["layer"] == "gat" and encoder.config()["rules"] == "sound"

@@ -27,14 +27,16 @@ def distances(batch: GraphBatch, roots: Tensor, limit: int) -> Tensor:
     return found
 
 
-def induced(batch: GraphBatch, atoms: Tensor) -> GraphBatch:
-    """The batch of these atoms, bool [A], and of the bonds between them, in order; molecules of which nothing is left
-    are left out, and so are extras.
+def induced(batch: GraphBatch, atoms: Tensor, bonds: Tensor | None = None) -> GraphBatch:
+    """The batch of these atoms, bool [A], and of the bonds between them, of these undirected ones [E] if given, in
+    order; molecules of which nothing is left are left out, and so are extras.
     """
     import torch
 
     number = atoms.cumsum(0) - 1
     directed = atoms[batch.source] & atoms[batch.target]
+    if bonds is not None:
+        directed &= bonds.repeat_interleave(2)
     of_atom, of_bond = batch.atom_molecule[atoms], batch.bond_molecule[directed[::2]]
     molecules = batch.num_molecules
     counts, bond_counts = (torch.bincount(owner, minlength=molecules) for owner in (of_atom, of_bond))

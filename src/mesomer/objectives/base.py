@@ -67,6 +67,7 @@ class Objective(nn.Module):
 OBJECTIVES: dict[str, type[Objective]] = {}
 _FILES = {
     "context_prediction": "mesomer.objectives.context_prediction",
+    "contrastive": "mesomer.objectives.contrastive",
     "descriptors": "mesomer.objectives.descriptors",
     "edge_prediction": "mesomer.objectives.edge_prediction",
     "infomax": "mesomer.objectives.infomax",
