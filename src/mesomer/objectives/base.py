@@ -67,6 +67,7 @@ class Objective(nn.Module):
 OBJECTIVES: dict[str, type[Objective]] = {}
 _FILES = {
     "context_prediction": "mesomer.objectives.context_prediction",
+    "contextual": "mesomer.objectives.contextual",
     "contrastive": "mesomer.objectives.contrastive",
     "descriptors": "mesomer.objectives.descriptors",
     "edge_prediction": "mesomer.objectives.edge_prediction",
@@ -75,7 +76,7 @@ _FILES = {
     "masked_graph": "mesomer.objectives.masked_graph",
     "motifs": "mesomer.objectives.motifs",
 }
-DEFAULT_OBJECTIVE = {"batmannet": "masked_graph", "gin": "masked_attributes"}
+DEFAULT_OBJECTIVE = {"batmannet": "masked_graph", "gin": "masked_attributes", "grover": "contextual+motifs"}
 
 Class = TypeVar("Class", bound=type[Objective])
 
