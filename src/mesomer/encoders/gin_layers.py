@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.gin_features import field_table
-from mesomer.encoders.rows import NodeRows, node_rows
+from mesomer.encoders.rows import NodeRows, node_rows, offsets_of
 from mesomer.encoders.segments import segment_softmax
 
 _LEAKY_SLOPE = 0.2
@@ -51,11 +51,26 @@ class Around:
 
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Receiver [P], sender [P] and rows in the bond table [P, fields]: directed bonds, then self-loops."""
+        """Receiver [P], sender [P] and rows in the bond table [P, fields], receiver by receiver."""
         batch = self.batch
         own = torch.arange(batch.num_atoms, device=batch.source.device)
         rows = torch.cat([self.bonds.repeat_interleave(2, dim=0), self.loop.expand(batch.num_atoms, -1)])
-        return torch.cat([batch.target, own]), torch.cat([batch.source, own]), rows
+        receiver, order = torch.cat([batch.target, own]).sort(stable=True)
+        return receiver, torch.cat([batch.source, own])[order], rows[order]
+
+    def weighted(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sum over the pairs of each receiver and over heads: x [A, H, D], weights [P, H] -> [A, D].
+
+        One reduction over a list of pairs and heads: half the time of gathering rows and adding them up.
+        """
+        receiver, sender, _ = self.pairs
+        heads = x.shape[1]
+        listed = sender[:, None] * heads + torch.arange(heads, device=sender.device)
+        offsets = heads * offsets_of(receiver, len(x))
+        return F.embedding_bag(
+            listed.reshape(-1), x.flatten(0, 1), offsets, mode="sum",
+            include_last_offset=True, per_sample_weights=weights.reshape(-1),
+        )  # fmt: skip
 
     @cached_property
     def counts(self) -> Tensor:
@@ -154,10 +169,8 @@ class GAT(Layer):
         bond = of_bond.index_select(0, rows.reshape(-1)).view(*rows.shape, self.heads).sum(1)
         scores = of_receiver.index_select(0, receiver) + of_sender.index_select(0, sender) + bond  # [P, H]
         share = segment_softmax(F.leaky_relu(scores, _LEAKY_SLOPE), receiver, len(x))
-        passed = share.unsqueeze(2) * mapped.index_select(0, sender)
-        total = torch.zeros_like(mapped).index_add(0, receiver, passed)
         bonds = torch.einsum("ahk,khd->ad", around.tally(share), table)
-        return (total.sum(1) + bonds) / self.heads + self.bias
+        return (around.weighted(mapped, share) + bonds) / self.heads + self.bias
 
 
 LAYERS: dict[str, type[Layer]] = {"gin": GIN, "gcn": GCN, "graphsage": GraphSAGE, "gat": GAT}
