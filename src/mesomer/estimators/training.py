@@ -98,6 +98,7 @@ def train(
     folder = model_folder(arguments["model"])
     keys = None if groups is None else _group_keys(groups, len(molecules))
     repeats = arguments["repeats"]
+    encoder = encoder_of(folder)
     task_data = labelled_splits(
         molecule_table(molecules, arguments["max_atoms"], dict(columns) | labels.cells),
         list(labels.cells),
@@ -107,6 +108,7 @@ def train(
         folds=arguments["folds"],
         repeats=repeats,
         draw=None if keys is None else lambda found: group_splits(found, keys, repeats, options.seed),
+        coordinates=encoder.needs_coordinates,
     )
     rejects = [Rejected(item.row - 1, item.smiles, item.reason) for item in task_data.labelled.rejects.items]
     reasons: list[str | None] = [None] * len(molecules)
@@ -117,7 +119,7 @@ def train(
         warn(text)
     context = Context.start(options.accelerator, options.precision)
     result = run_cells(
-        task_data.data, task_data.splits, encoder_of(folder), options, context=context, quiet=not arguments["verbose"]
+        task_data.data, task_data.splits, encoder, options, context=context, quiet=not arguments["verbose"]
     )
     predictor = result.predictor
     predictor.max_atoms = arguments["max_atoms"]

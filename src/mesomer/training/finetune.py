@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mesomer import __version__
+from mesomer.data.geometry import geometry_warnings
 from mesomer.data.labels import Labelled, few_labels_warning, read_labels, require_enough
 from mesomer.data.repeats import SplitColumn
 from mesomer.data.splits import Split, find_rule, splits_for, write_splits
@@ -183,6 +184,7 @@ def finetune(
         return labelled_splits(
             open_table(data, smiles_column, max_atoms), targets, options, task=task, split=split,
             split_column=split_column, folds=folds, repeats=repeats, canonical_scaffolds=canonical_scaffolds,
+            coordinates=base.needs_coordinates,
         )  # fmt: skip
 
     def open_run() -> RunFolder:
@@ -246,8 +248,11 @@ def labelled_splits(
     repeats: int = 3,
     canonical_scaffolds: bool = False,
     draw: Callable[[Labelled], list[Split]] | None = None,
+    coordinates: bool = False,
 ) -> LabelledSplits:
-    """Reads, splits and checks the data; arguments as in `finetune`. `draw` splits instead of a named rule."""
+    """Reads, splits and checks the data; arguments as in `finetune`. `draw` splits instead of a named rule, and the
+    encoder may need `coordinates`.
+    """
     rule = find_rule(split)
     by_column = draw is None and rule.needs == "column"
     parts = table.named_columns([split_column] if by_column else [], "--split_column names another.")
@@ -272,9 +277,11 @@ def labelled_splits(
             rows=labelled.rows,
             together=True,
         )
-    prepared = property_data(labelled, options.descriptors)
+    prepared = property_data(labelled, options.descriptors, coordinates)
     check_range(prepared)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]
+    if coordinates:
+        warnings += geometry_warnings(prepared.graphs)
     if (advice := few_labels_warning(labelled)) is not None and not options.probe:
         warnings.append(advice)
     return LabelledSplits(table, labelled, prepared, splits, warnings)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.chem.graph import MolGraph
+from mesomer.data.geometry import placed_graphs
 from mesomer.data.labels import Labelled
 from mesomer.data.splits import PARTS, Split
 from mesomer.errors import MesomerError, unknown_name
@@ -142,11 +143,14 @@ class PropertyData:
         return [target.output for target in self.targets]
 
 
-def property_data(labelled: Labelled, descriptors: Sequence[str] = ()) -> PropertyData:
-    """Featurises labelled molecules once, for all splits and members."""
+def property_data(labelled: Labelled, descriptors: Sequence[str] = (), coordinates: bool = False) -> PropertyData:
+    """Featurises labelled molecules once, for all splits and members; with `coordinates` also their atoms in space."""
     from mesomer.chem.descriptors import descriptors_200, ecfp_bits
     from mesomer.chem.featurize import featurize
 
+    graphs = [featurize(mol) for mol in labelled.mols]
+    if coordinates:
+        graphs = placed_graphs(graphs, labelled.mols)
     blocks = []
     for name in descriptors:
         if name == RDKIT_DESCRIPTORS:
@@ -156,7 +160,7 @@ def property_data(labelled: Labelled, descriptors: Sequence[str] = ()) -> Proper
     return PropertyData(
         smiles=labelled.smiles,
         rows=labelled.rows,
-        graphs=[featurize(mol) for mol in labelled.mols],
+        graphs=graphs,
         y=labelled.y,
         targets=[Target(task.name, task.type, tuple(task.classes or ())) for task in labelled.tasks],
         fingerprints=ecfp_bits(labelled.mols),

@@ -1,0 +1,52 @@
+"""Graphs with the coordinates of their molecules: their own, or computed ones in parallel, and what is to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from mesomer.chem.graph import MolGraph
+from mesomer.data.workers import available_cores, run_tasks
+from mesomer.progress import Progress
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+_MOLECULES_A_TASK = 16
+
+
+class _Task(NamedTuple):
+    positions: list[int]
+    graphs: list[MolGraph]
+    mols: list[Mol]
+
+
+def _place(task: _Task) -> tuple[list[int], list[MolGraph]]:
+    from mesomer.chem.conformers import placed
+
+    return task.positions, [placed(graph, mol) for graph, mol in zip(task.graphs, task.mols, strict=True)]
+
+
+def placed_graphs(
+    graphs: Sequence[MolGraph], mols: Sequence[Mol], workers: int | None = None, quiet: bool = False
+) -> list[MolGraph]:
+    """The graphs with coordinates, in the given order; as many workers as there are cores if not given."""
+
+    def tasks() -> Iterator[_Task]:
+        for start in range(0, len(mols), _MOLECULES_A_TASK):
+            part = slice(start, start + _MOLECULES_A_TASK)
+            yield _Task(list(range(len(mols)))[part], list(graphs[part]), list(mols[part]))
+
+    found: dict[int, MolGraph] = {}
+    with Progress(len(mols), "molecules", "placing atoms in space", quiet) as bar:
+        for positions, ready in run_tasks(_place, tasks(), workers or available_cores()):
+            found.update(zip(positions, ready, strict=True))
+            bar.advance(len(positions))
+    return [found[at] for at in range(len(mols))]
+
+
+def geometry_warnings(graphs: Sequence[MolGraph]) -> list[str]:
+    """A sentence on molecules whose coordinates are those of a drawing, and one on atoms on top of each other."""
+    from mesomer.chem.conformers import graph_counts
+
+    return [f"{count:,} of {len(graphs):,} molecules {what}." for what, count in graph_counts(graphs).items() if count]

@@ -1,0 +1,68 @@
+"""Atoms in space for fine-tuning: computed in parallel or the user's own, the same for any number of workers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from small_models import heteroatoms, molecules, write_table
+
+from mesomer import MolRegressor
+from mesomer.chem.conformers import conformer
+from mesomer.chem.featurize import featurize
+from mesomer.commands.predict import predict
+from mesomer.data import geometry
+from mesomer.data.geometry import geometry_warnings, placed_graphs
+from mesomer.encoders.base import build_encoder
+from mesomer.training.checkpoint import save_model
+from mesomer.training.finetune import finetune
+from mesomer.training.finetune_plan import FinetuneOptions
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_graphs_are_placed_in_order(monkeypatch, workers):
+    monkeypatch.setattr(geometry, "_MOLECULES_A_TASK", 2)
+    mols = [Chem.MolFromSmiles(text) for text in ("CCO", "[Na+].[Cl-]", "C", "c1ccccc1", "CCN")]
+    own = Chem.Conformer(3)
+    for atom in range(3):
+        own.SetAtomPosition(atom, [2.0 * atom, 1, 1])
+    own.Set3D(True)
+    mols[4].AddConformer(own)
+    found = placed_graphs([featurize(mol) for mol in mols], mols, workers, quiet=True)
+    for mol, graph in zip(mols[:4], found, strict=False):
+        assert np.array_equal(graph.coordinates, conformer(mol).coordinates)
+        assert np.array_equal(graph.atoms, featurize(mol).atoms)
+    assert np.array_equal(found[4].coordinates, [[0, 1, 1], [2, 1, 1], [4, 1, 1]])
+    assert geometry_warnings(found) == ["1 of 5 molecules with atoms on top of each other (fragments, mostly)."]
+    assert geometry_warnings(found[2:]) == []
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory):
+    encoder = build_encoder("rmat", hidden_size=16, heads=2, blocks=1, ffn_hidden=16)
+    config = {"encoder": {"name": "rmat", "config": encoder.config()}}
+    return save_model(tmp_path_factory.mktemp("model") / "rmat", "encoder", config, encoder.state_dict(), "# test\n")
+
+
+def test_an_encoder_that_needs_coordinates_is_fine_tuned(tmp_path, encoder_folder, monkeypatch):
+    monkeypatch.setattr(geometry, "available_cores", lambda: 1)
+    smiles = [*molecules(39), "[Na+].[Cl-]"]
+    table = write_table(tmp_path / "a.csv", {"smiles": smiles, "n": [heteroatoms(text) + 0.5 for text in smiles]})
+    options = FinetuneOptions(epochs=1, accelerator="cpu")
+    finetune(
+        str(table), targets=["n"], output=tmp_path / "run", model=str(encoder_folder), repeats=1, split="random",
+        options=options,
+    )  # fmt: skip
+    told = (tmp_path / "run" / "log.txt").read_text()
+    assert "1 of 40 molecules with atoms on top of each other" in told
+    told = predict(str(table), model=str(tmp_path / "run"), output=str(tmp_path / "out.csv"))
+    assert told["failed"] == 0 and told["geometry"]["with atoms on top of each other (fragments, mostly)"] == 1
+
+
+def test_an_estimator_places_atoms_too(encoder_folder, monkeypatch):
+    monkeypatch.setattr(geometry, "available_cores", lambda: 1)
+    smiles = molecules(24)
+    model = MolRegressor(model=str(encoder_folder), split="random", epochs=1).fit(
+        smiles, [float(heteroatoms(text)) for text in smiles]
+    )
+    assert np.isfinite(model.predict(smiles[:3])).all()
