@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from small_corpora import demo_smiles, write_table
+from small_models import save_encoder
 
 from mesomer.data.prepare import prepare
 
@@ -44,3 +45,21 @@ def test_batmannet_prints_rates_shares_of_the_peak_and_the_cosine() -> None:
             assert re.search(line, text), text
     cosine = re.search(r"smallest (\d\.\d+)", text)
     assert cosine is not None and float(cosine[1]) > 0.99
+
+
+def test_embed_memory_prints_the_peaks_and_their_ratio(tmp_path: Path) -> None:
+    model = save_encoder(tmp_path / "model")
+    text = said("embed_memory.py", "--rows", 5, 10, "--model", model, "--threads", 1)
+    peaks = [float(peak.replace(",", "")) for peak in re.findall(rf"peak ({NUMBER}) MB", text)]
+    assert len(peaks) == 2 and min(peaks) > 50  # an interpreter with torch alone takes more
+    assert f"largest / smallest peak: {max(peaks) / min(peaks):.1f}" in text
+
+
+def test_quickstart_prints_its_stages(tmp_path: Path) -> None:
+    model = save_encoder(tmp_path / "model")
+    text = said("quickstart_stages.py", "--molecules", 60, "--folds", 2, "--epochs", 1, "--model", model)
+    stages = re.findall(
+        r"(Starting, reading, splitting|Training both networks|Statistics and report): ([\d.]+) s", text
+    )
+    assert len(stages) == 3
+    assert re.search(rf"whole: {NUMBER} s; float32 matrix products at {NUMBER} GFLOP/s", text)

@@ -20,6 +20,16 @@ def test_a_corpus_with_both_parts_is_for_pretrain(tmp_path: Path):
     done = prepared(tmp_path, 200)
     assert done["train"] > 0 and done["held_out"] > 0
     assert "Next: mesomer pretrain" in done["text"]
+    assert f"Only {done['held_out']} of the molecules are held out" in done["text"]
+
+
+def test_enough_held_out_molecules_need_no_caution_and_odd_folders_are_quoted(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("mesomer.commands.prepare.FEW_HELD_OUT", 3)
+    folder = tmp_path / "with blank"
+    folder.mkdir()
+    done = prepared(folder, 200)
+    assert done["held_out"] >= 3 and "Only" not in done["text"]
+    assert f"mesomer pretrain '{done['output']}'" in done["text"]
 
 
 def test_without_held_out_molecules_a_larger_corpus_is_advised(tmp_path: Path):

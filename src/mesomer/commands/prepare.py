@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ def prepare(
     }
 
 
+FEW_HELD_OUT = 30
+
+
 def _text(done: Prepared) -> str:
     """The summary for people."""
     from mesomer.data.disk import gigabytes
@@ -100,7 +104,13 @@ def _text(done: Prepared) -> str:
             of = f"of {card['molecules']:,} molecules"
             lines += [f"  {name}: {count:,} {of} {what}" for what, count in counts.items() if count]
     if card["train"] and card["held_out"]:
-        lines.append(f"Written: {folder}. Next: mesomer pretrain {folder} --method batmannet --output runs/pretrained")
+        if card["held_out"] < FEW_HELD_OUT:
+            lines.append(
+                f"Only {card['held_out']} of the molecules are held out: what a pre-training measures on them means "
+                "little. Prepare some thousand molecules or more."
+            )
+        quoted = shlex.quote(str(folder))
+        lines.append(f"Written: {folder}. Next: mesomer pretrain {quoted} --method batmannet --output runs/pretrained")
         return "\n".join(lines)
     if card["train"]:
         lines.append(
@@ -111,5 +121,5 @@ def _text(done: Prepared) -> str:
     lines.append(
         f"Written: {folder}. mesomer pretrain cannot use it: it needs some hundred different molecules or more."
     )
-    lines.append(f"Next: mesomer prepare MORE_MOLECULES --output {folder} --overwrite")
+    lines.append(f"Next: mesomer prepare MORE_MOLECULES --output {shlex.quote(str(folder))} --overwrite")
     return "\n".join(lines)
