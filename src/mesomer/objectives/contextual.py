@@ -121,6 +121,8 @@ class Contextual(Objective):
         self.extras = tuple(LEVELS[level] for level in self.views)
         self.names: dict[str, int] = {}
         self.heads = nn.ModuleDict()
+        # the heads come later, from the random numbers of now
+        self._seed = int(torch.randint(2**62, ()))
         self._given = {"atom_names": atom_names, "bond_names": bond_names}
         if atom_names is not None and bond_names is not None:
             self._build({"atom": atom_names, "bond": bond_names})
@@ -145,7 +147,9 @@ class Contextual(Objective):
             return
         limit = self.largest_vocabulary
         sizes = {level: len(corpus.vocabulary(LEVELS[level])) for level in self.views}
-        self._build({level: size if limit is None else min(size, limit + 2) for level, size in sizes.items()})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            self._build({level: size if limit is None else min(size, limit + 2) for level, size in sizes.items()})
 
     @property
     def weights(self) -> dict[str, float]:
