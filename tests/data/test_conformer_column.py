@@ -7,12 +7,12 @@ import torch
 from rdkit import Chem
 
 from mesomer.chem import conformers
-from mesomer.chem.conformers import conformer
+from mesomer.chem.conformers import CONFORMERS, conformer
 from mesomer.commands.prepare import prepare as command
 from mesomer.data import additions
 from mesomer.data.prepare import prepare_corpus
 from mesomer.encoders.base import build_encoder
-from mesomer.encoders.rmat_features import CONFORMERS, coordinates_of
+from mesomer.encoders.rmat_features import coordinates_of
 
 SMILES = ["CCO", "CCN", "[Na+].[Cl-]", "c1ccccc1", "C", "CC(=O)O", "C1C[C@@H]2CC[C@@H]1C2", "CCCC"]
 

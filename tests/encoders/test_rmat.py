@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 
+from mesomer.chem.conformers import CONFORMERS
 from mesomer.chem.featurize import featurize
 from mesomer.chem.graph import collate
 from mesomer.encoders.base import build_encoder, sizes
 from mesomer.encoders.rmat_features import (
-    CONFORMERS,
     RadialBasis,
     adjacency,
     coordinates_of,

@@ -26,6 +26,8 @@ from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
 
 from .graph import MolGraph
 
+CONFORMERS = "conformers"
+"""The added column of a corpus that holds them."""
 SEED = 3141
 ATTEMPTS = 5000
 RELAXING_STEPS = 200
@@ -34,7 +36,8 @@ TIME_LIMIT = 30.0
 RELAXED, EMBEDDED, DRAWN = "relaxed", "embedded", "drawn"
 CROWDED = 0.5
 """Distance in Å below which two atoms lie on top of each other."""
-_STEPS_AT_A_TIME = 50
+_STEPS_AT_A_TIME = 20  # a restarted minimisation is slower, so the clock is asked in large molecules only
+_LARGE = 200
 _DECIMALS = 4
 _PAIRS_AT_A_TIME = 1 << 22
 
@@ -119,10 +122,11 @@ def _relax(mol: Chem.Mol, end: float) -> bool:
             return False
         field = rdForceFieldHelpers.UFFGetMoleculeForceField(mol)
         field.Initialize()
-        for _ in range(0, RELAXING_STEPS, _STEPS_AT_A_TIME):
+        steps = RELAXING_STEPS if mol.GetNumAtoms() < _LARGE else _STEPS_AT_A_TIME
+        for _ in range(0, RELAXING_STEPS, steps):
             if time.monotonic() > end:
                 return False
-            if field.Minimize(maxIts=_STEPS_AT_A_TIME) == 0:
+            if field.Minimize(maxIts=steps) == 0:
                 break
     except (RuntimeError, ValueError):  # bonds that the force field does not know, of which it says so by raising
         return False

@@ -19,13 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from mesomer.chem import published
+from mesomer.chem.conformers import CONFORMERS
 from mesomer.chem.graph import GraphBatch
 from mesomer.chem.schema import ATOM_BYTES, ATOM_FIELDS, BOND_BYTES, BOND_FIELDS, CHARGE_OFFSET
 from mesomer.encoders.grover_features import ByteColumns, FeatureTables
 from mesomer.errors import MesomerError
 
-CONFORMERS = "conformers"
-"""The added column of a corpus from which coordinates come where a molecule brings none."""
 DUMMY_DISTANCE = 1e6
 ORDERS = 6
 """Buckets of the neighbourhood order: the node itself, 1, 2, 3, 4 and more bonds away, not connected."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mesomer.chem.conformers import CONFORMERS
 from mesomer.chem.graph import GraphBatch
 from mesomer.data.corpus import Corpus
 from mesomer.encoders.base import Encoder
@@ -47,6 +48,14 @@ class Objective(nn.Module):
     def config(self) -> dict[str, Any]:
         """JSON-ready options besides the encoder."""
         raise TypeError(f"{type(self).__name__} does not say how it is configured")
+
+    def batch_columns(self, corpus: Corpus) -> tuple[str, ...]:
+        """The added columns that its batches carry: those that it reads, and coordinates for an encoder that needs them
+        where not every molecule of the corpus brings its own.
+        """
+        if not self.encoder.needs_coordinates or corpus.card["with_coordinates"] == corpus.card["molecules"]:
+            return self.extras
+        return (*self.extras, CONFORMERS)
 
     def adapt(self, corpus: Corpus) -> None:
         """Takes what the objective needs to know of the corpus (scales of labels, say) before a training starts."""

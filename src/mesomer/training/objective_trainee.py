@@ -86,7 +86,7 @@ class ObjectiveTrainee:
             atoms_per_batch=self.atoms_per_batch,
             rank=context.rank,
             world=context.world,
-            extras=self.objective.extras,
+            extras=self.objective.batch_columns(self.corpus),
             limit=self.limit,
         )
         with torch.no_grad(), context.autocast():

@@ -120,7 +120,7 @@ def pretrain(
         torch.set_num_threads(options.threads)
     start = load_model(options.init, ("pretraining", "encoder", "model")) if options.init is not None else None
     objective, notes, goes_on = build(options, start)
-    store = Corpus.open(corpus, objective.extras)
+    store = Corpus.open(corpus, objective.batch_columns(Corpus.open(corpus, ())))
     if store.num_held_out == 0:
         raise MesomerError(
             f"The corpus {corpus} holds out no molecule to measure the training with.", "Prepare a larger corpus."
@@ -280,7 +280,7 @@ class _Pretraining:
             rank=context.rank,
             world=context.world,
             seed=options.seed,
-            extras=self.objective.extras,
+            extras=self.objective.batch_columns(self.corpus),
             length_buckets=self.objective.encoder.length_buckets,
         )
         trainee = ObjectiveTrainee(
@@ -289,7 +289,9 @@ class _Pretraining:
             options.seed,
             atoms_per_batch=options.atoms_per_batch,
             limit=options.validate_molecules,
-            probe=RepresentationProbe(options.probe_molecules) if options.probe_molecules else None,
+            probe=RepresentationProbe(options.probe_molecules, self.objective.encoder.needs_coordinates)
+            if options.probe_molecules
+            else None,
         )
         per_step = self.corpus.num_train / max(batches.steps(0), 1)
         parameters = sum(parameter.numel() for parameter in self.objective.encoder.parameters())

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import csv
 import gzip
+from collections.abc import Sequence
 from importlib.resources import files
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mesomer.chem.featurize import graph_from_smiles
-from mesomer.chem.graph import GraphBatch, collate
+from mesomer.chem.featurize import featurize, graph_from_smiles
+from mesomer.chem.graph import GraphBatch, MolGraph, collate
+from mesomer.chem.parse import parse_smiles
+from mesomer.data.geometry import placed_graphs
 from mesomer.encoders.base import Encoder
 from mesomer.metrics import r2
 from mesomer.training.context import Context
@@ -29,17 +32,21 @@ _PENALTIES = np.logspace(-1, 5, 13)
 class RepresentationProbe:
     """The labelled molecules, featurised once; `score` embeds them and fits."""
 
-    def __init__(self, molecules: int = MOLECULES) -> None:
+    def __init__(self, molecules: int = MOLECULES, coordinates: bool = False) -> None:
         packed = files("mesomer").joinpath(f"demo/{SET}.csv.gz").read_bytes()
         rows = list(csv.DictReader(gzip.decompress(packed).decode().splitlines()))
         chosen = np.random.default_rng(0).permutation(len(rows))[:molecules]
-        read = [(graph_from_smiles(rows[at]["smiles"])[0], float(rows[at]["activity"])) for at in chosen]
-        good = [(graph, label) for graph, label in read if graph is not None]
+        if coordinates:
+            graphs = _placed([rows[at]["smiles"] for at in chosen])
+        else:
+            graphs = [graph_from_smiles(rows[at]["smiles"])[0] for at in chosen]
+        labels = [float(rows[at]["activity"]) for at in chosen]
+        good = [(graph, label) for graph, label in zip(graphs, labels, strict=True) if graph is not None]
         # like sizes together; the folds are dealt afterwards, so that each has all sizes
         good.sort(key=lambda pair: len(pair[0].atoms))
         self.labels = np.array([label for _, label in good])
-        graphs = [graph for graph, _ in good]
-        self._batches: list[GraphBatch] = [collate(graphs[at : at + _BATCH]) for at in range(0, len(graphs), _BATCH)]
+        ready = [graph for graph, _ in good]
+        self._batches: list[GraphBatch] = [collate(ready[at : at + _BATCH]) for at in range(0, len(ready), _BATCH)]
 
     def score(self, encoder: Encoder, context: Context) -> float:
         """R² of solubility from the encoder's present vectors; computed on the first rank, told to all."""
@@ -54,6 +61,14 @@ class RepresentationProbe:
             rows = [encoder.molecule_vectors(encoder(batch), batch).float().cpu().numpy() for batch in moved]
         encoder.train(training)
         return ridge_r2(np.concatenate(rows).astype(np.float64), self.labels)
+
+
+def _placed(smiles: Sequence[str]) -> list[MolGraph | None]:
+    """Graphs with computed coordinates; None where a SMILES cannot be read."""
+    mols = [parse_smiles(text)[0] for text in smiles]
+    good = [mol for mol in mols if mol is not None]
+    ready = iter(placed_graphs([featurize(mol) for mol in good], good))
+    return [None if mol is None else next(ready) for mol in mols]
 
 
 def ridge_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
