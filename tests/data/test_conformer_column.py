@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import rdkit
 import torch
 from rdkit import Chem
 
@@ -30,7 +31,7 @@ def test_conformers_beside_a_corpus(tmp_path, monkeypatch):
     assert "conformers: 1 of 8 molecules with atoms on top of each other" in result["text"]
     done = prepare_corpus(str(tmp_path / "a.smi"), tmp_path / "corpus", workers=1, quiet=True)
     entry = done.corpus.card["additions"]["conformers"]
-    assert list(entry["counts"].values()) == [1, 1]
+    assert list(entry["counts"].values()) == [1, 1] and entry["rdkit"] == rdkit.__version__
     for part in ("train", "held_out"):
         if not (count := done.corpus.count(part)):
             continue

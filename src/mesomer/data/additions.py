@@ -273,6 +273,8 @@ def write_sidecar(corpus: Corpus, name: str, part: str, number: int) -> None:
 
 def record_addition(corpus: Corpus, name: str) -> None:
     """Enters an added column, whose sidecars are all there, into the card."""
+    from rdkit import rdBase
+
     addition = ADDITIONS[name]
     files = []
     for part in ("train", "held_out"):
@@ -282,7 +284,13 @@ def record_addition(corpus: Corpus, name: str) -> None:
     if addition.contexts is not None:
         files.append(_file_record(corpus.path / vocabulary_name(name)))
     card: dict[str, Any] = read_card(corpus.path)
-    entry = {"version": addition.version, "meaning": addition.meaning, **asdict(addition.column), "files": files}
+    entry = {
+        "version": addition.version,
+        "meaning": addition.meaning,
+        "rdkit": rdBase.rdkitVersion,
+        **asdict(addition.column),
+        "files": files,
+    }
     card["additions"] = dict(sorted({**card["additions"], name: entry}.items()))
     if addition.counts is not None:
         entry["counts"] = _counted(Corpus(corpus.path, card, [name]), name, addition.counts)
