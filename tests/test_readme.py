@@ -73,6 +73,8 @@ def workplace(tmp_path_factory):
             handle.writelines(f"{text} {at}\n" for at, text in enumerate(lines))
     official = REPOSITORY / "tests" / "reference" / "parity" / "batmannet"
     (folder / "checkpoint.pt").write_bytes((official / "pretrain.pt").read_bytes())
+    (folder / "grover_base.pt").write_bytes((official.parent / "grover" / "pretrain.pt").read_bytes())
+    (folder / "gin.pth").write_bytes((official.parent / "pretrain_gnns" / "gin_random32.pth").read_bytes())
     (folder / "finetuned.pt").write_bytes((official / "finetune_reg.pt").read_bytes())
     save_encoder(folder / "bundled" / "batmannet-1")
     return folder
