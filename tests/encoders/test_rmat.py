@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem
 
-from mesomer.chem.conformers import CONFORMERS
+from mesomer.chem.conformers import CONFORMERS, conformer
 from mesomer.chem.featurize import featurize
 from mesomer.chem.graph import collate
 from mesomer.encoders.base import build_encoder, sizes
@@ -24,6 +25,7 @@ from mesomer.encoders.rmat_features import (
     layout_of,
     neighbourhood_order,
 )
+from mesomer.encoders.rmat_groups import LARGEST_WASTE, like_sized, taken
 from mesomer.errors import MesomerError
 from mesomer.heads import Output, PropertyModel
 
@@ -104,6 +106,32 @@ def test_batch_mates_change_nothing(encoder, smiles, mates, place):
     assert close(alone[1].views["atom_from_atom"], together[1].views["atom_from_atom"][atoms])
     nodes = slice(atoms.start + place, atoms.stop + place + 1)
     assert close(alone[1].views["node_from_node"], together[1].views["node_from_node"][nodes])
+
+
+def test_a_large_molecule_does_not_pad_the_others():
+    """Forty small molecules and one of 301 nodes: few pairs more than there are, and nothing else is different."""
+    graphs = graphs_of(["C" * 300, *["CCO", "c1ccccc1N"] * 20])
+    batch = collate(graphs)
+    groups = like_sized(batch)
+    assert sorted(torch.cat(groups).tolist()) == list(range(41)) and len(groups) == 3
+    sizes = [len(graph.atoms) + 1 for graph in graphs]
+    padded = sum(len(group) * max(sizes[at] for at in group.tolist()) ** 2 for group in groups)
+    assert padded <= LARGEST_WASTE * sum(size**2 for size in sizes)
+    assert len(like_sized(collate(graphs[1:3]))) == 1
+
+
+@given(st.lists(st.sampled_from(SMILES), min_size=1, max_size=6), st.randoms(use_true_random=False))
+@settings(max_examples=10, deadline=None)
+def test_some_molecules_of_a_batch_are_the_batch_of_these(smiles, draw):
+    graphs = graphs_of(smiles)
+    chosen = draw.sample(range(len(graphs)), draw.randint(1, len(graphs)))
+    computed = np.concatenate([graph.coordinates for graph in graphs]) + 1
+    whole = taken(collate(graphs, extras={CONFORMERS: computed}), torch.tensor(chosen))
+    expected = collate([graphs[at] for at in chosen], keys=chosen)
+    for field in fields(expected):
+        if field.name != "extras":
+            assert torch.equal(getattr(whole, field.name), getattr(expected, field.name)), field.name
+    assert torch.equal(whole.extras[CONFORMERS], expected.coordinates + 1)
 
 
 @given(st.sampled_from(SMILES), st.integers(0, 10**6))
@@ -309,3 +337,20 @@ def test_config_rebuilds_the_encoder(variant):
 def test_impossible_options_are_refused(name, options):
     with pytest.raises(MesomerError):
         build_encoder(name, **({"hidden_size": 16, "heads": 2, "blocks": 1} | options))
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_half_precision_stays_near(variant):
+    """Under autocast, as training and embedding on a GPU run it."""
+    network = disturbed(variant).float()
+    batch = collate([featurize(mol)._replace(coordinates=conformer(mol).coordinates) for mol in readable()])
+    exact = network(batch).views["node_from_node"]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(batch).views["node_from_node"].float()
+    found.square().sum().backward()
+    assert (found - exact).detach().abs().mean() < 0.1 * exact.detach().abs().mean()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
+def readable():
+    return [Chem.MolFromSmiles(text) for text in ("CCO", "c1ccccc1N", "CC(=O)Nc1ccc(O)cc1")]

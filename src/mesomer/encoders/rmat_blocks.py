@@ -18,6 +18,7 @@ from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput
 from mesomer.encoders.blocks import Activation, Dropout
 from mesomer.encoders.rmat_features import Layout, NodeFeatures, layout_of
+from mesomer.encoders.rmat_groups import like_sized, ragged, taken
 from mesomer.errors import MesomerError, unknown_name
 
 NODES, ATOMS = "node_from_node", "atom_from_atom"
@@ -144,9 +145,18 @@ class NodeEncoder(Encoder):
         return layout, [*found, self.norm(found[-1])]
 
     def forward(self, batch: GraphBatch) -> EncoderOutput:
-        """Both views."""
-        layout, states = self.states(batch)
-        return EncoderOutput({NODES: states[-1], ATOMS: states[-1].index_select(0, layout.atoms)})
+        """Both views; molecules of like sizes are encoded together."""
+        groups = like_sized(batch)
+        if len(groups) == 1:
+            nodes = self.states(batch)[1][-1]
+        else:
+            number = torch.arange(batch.num_molecules + 1, device=batch.atom_offsets.device)
+            offsets = batch.atom_offsets + number
+            found = [self.states(taken(batch, molecules))[1][-1] for molecules in groups]
+            rows = [ragged(offsets, molecules.to(offsets.device))[0] for molecules in groups]
+            nodes = torch.cat(found).index_select(0, torch.argsort(torch.cat(rows)))
+        atoms = torch.arange(batch.num_atoms, device=nodes.device) + batch.atom_molecule + 1
+        return EncoderOutput({NODES: nodes, ATOMS: nodes.index_select(0, atoms)})
 
 
 def check_sizes(hidden_size: int, heads: int, blocks: int, ffn_layers: int) -> None:
