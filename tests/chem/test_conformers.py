@@ -107,6 +107,15 @@ def test_ions_on_top_of_each_other_are_told():
     assert list(conformer_counts(both, counts).values()) == [1, 1]
 
 
+def test_a_line_is_a_drawing_only_where_it_is_one(monkeypatch):
+    mol, count = Chem.MolFromSmiles("C#C"), np.array([2])
+    assert not drawn(conformer(mol).coordinates, count).any()
+    assert not drawn(np.array([[0, 0, 0], [1.2, 0, 0]], np.float32), count).any()  # as structure files have it
+    monkeypatch.setattr(module, "_in_space", lambda *_: (None, DRAWN))
+    found = conformer(mol)
+    assert found.how == DRAWN and drawn(found.coordinates, count).all()
+
+
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(0, 10**6))
 @settings(max_examples=25, deadline=None)
 def test_crowding_is_the_smallest_distance(sizes, seed):

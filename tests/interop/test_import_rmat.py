@@ -127,7 +127,7 @@ def test_embed_tells_of_molecules_on_top_of_each_other(tmp_path):
     imported(save(tmp_path / "a.pt", tensors, configuration), tmp_path / "model")
     (tmp_path / "a.smi").write_text("CCO\n[Na+].[Cl-]\n")
     result = embed(str(tmp_path / "a.smi"), model=str(tmp_path / "model"), output=str(tmp_path / "out.csv"))
-    assert "1 molecules with atoms on top of each other" in result["text"]
+    assert "1 of 2 molecules with atoms on top of each other" in result["text"]
     assert "two dimensions" not in result["text"]
 
 

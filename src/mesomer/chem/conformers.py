@@ -6,10 +6,10 @@ two coordinates of a drawing take the place of three.
 
 Decided here: one fixed seed, and the canonical SMILES is what is embedded, so that a molecule has one conformer
 whatever its spelling (of one RDKit release: another one may give another); a time limit, which the published code
-lacks; coordinates have four decimals, like an SDF file. A drawing is known by its z, 0 for every atom: a structure
-that happens to lie in that plane is turned out of it, and atoms that all lie at the origin are no drawing. Fragments
-are embedded one by one around the same origin, as published, so they may lie on top of each other, and whoever uses
-them can ask (`crowded`).
+lacks; coordinates have four decimals, like an SDF file. A drawing is known by its z, 0 for every atom, where y is not:
+a structure that happens to lie in that plane is turned out of it, and a drawing along one line is turned into it.
+Fragments are embedded one by one around the same origin, as published, so they may lie on top of each other, and
+whoever uses them can ask (`crowded`).
 
 Shapes: `A` atoms.
 """
@@ -61,8 +61,9 @@ def conformer(mol: Chem.Mol, seed: int = SEED, time_limit: float = TIME_LIMIT) -
             found, how = spelt.GetConformer().GetPositions(), DRAWN
     coordinates = np.empty((len(order), 3))
     coordinates[order] = found.round(_DECIMALS)
-    if how != DRAWN and not coordinates[:, 2].any():
-        coordinates = coordinates[:, np.argsort(np.abs(coordinates).max(0))]
+    if not coordinates[:, 2].any() and (how != DRAWN or not coordinates[:, 1].any()):
+        axes = np.argsort(np.abs(coordinates).max(0))  # largest last
+        coordinates = coordinates[:, axes] if how != DRAWN else coordinates[:, [1, 0, 2]]
     return Conformer(coordinates.astype(np.float32), how)
 
 
@@ -137,7 +138,7 @@ def drawn(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Which molecules have the coordinates of a drawing: bool [M] from [A, 3] and atoms of each molecule."""
     owner = np.repeat(np.arange(len(counts)), counts)
     flat = np.bincount(owner[coordinates[:, 2] != 0], minlength=len(counts)) == 0
-    return flat & (np.bincount(owner[coordinates.any(1)], minlength=len(counts)) > 0)
+    return flat & (np.bincount(owner[coordinates[:, 1] != 0], minlength=len(counts)) > 0)
 
 
 def crowded(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -158,6 +159,6 @@ def crowded(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
 def conformer_counts(coordinates: np.ndarray, counts: np.ndarray) -> dict[str, int]:
     """What is to be said of the conformers of many molecules."""
     return {
-        "in two dimensions (no structure in space found)": int(drawn(coordinates, counts).sum()),
+        "in two dimensions (z = 0: a drawing, or given so)": int(drawn(coordinates, counts).sum()),
         "with atoms on top of each other (fragments, mostly)": int(crowded(coordinates, counts).sum()),
     }

@@ -77,7 +77,8 @@ def rows_sentence(found: dict[str, Any]) -> str:
     if found["failed"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items())
         failed = f", {found['failed']:,} without a result ({reasons})"
-    geometry = "".join(f" {count:,} molecules {what}." for what, count in found["geometry"].items() if count)
+    of = f"of {found['rows'] - found['failed']:,} molecules"
+    geometry = "".join(f" {count:,} {of} {what}." for what, count in found["geometry"].items() if count)
     return f"{found['rows']:,} rows{failed}, {found['molecules_per_second']:,.0f} molecules/s.{geometry}"
 
 
