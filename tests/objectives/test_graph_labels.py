@@ -70,7 +70,7 @@ def test_a_descriptor_that_does_not_exist_counts_for_nothing(corpus: Corpus) -> 
     batch = corpus.batch("train", range(6))
     gone = batch.extras["descriptors"].clone()
     gone[2, 5] = torch.nan
-    predicted = objective.predicted(batch).detach()
+    predicted = objective.predicted(objective.encoder(batch), batch).detach()
     batch.extras["descriptors"] = gone
     assert objective.draw(batch, 0, 0).counts["descriptors"] == 6 * 200 - 1
     moved = predicted.clone()
@@ -179,6 +179,30 @@ def test_the_parts_give_what_they_give_alone(corpus: Corpus) -> None:
             assert torch.equal(found[term], value)
     assert found.keys() == joint.weights.keys() == draw.counts.keys()
     assert len({id(p) for p in joint.parameters()}) == len(list(joint.parameters()))
+
+
+def test_parts_that_hide_nothing_share_one_pass_of_the_encoder(corpus: Corpus) -> None:
+    batch = corpus.batch("train", range(12))
+    joint = build_objective("descriptors+masked_graph+motifs", encoder()).eval()
+    joint.adapt(corpus)
+    draw = joint.draw(batch, 0, 0)
+    passes = []
+    joint.encoder.register_forward_hook(lambda *_: passes.append(1))
+    found, figures = joint(batch, draw), joint.figures(batch, draw)
+    # masked_graph encodes what is left visible by another way than forward
+    assert len(passes) == 2
+    for part, own in zip(joint.parts.values(), draw.draws, strict=True):
+        for term, value in part(batch, own).items():
+            assert torch.equal(found[term], value)
+        for term, figure in part.figures(batch, own).items():
+            assert all(torch.equal(value, figures[term].sums()[key]) for key, value in figure.sums().items())
+    assert found.keys() == joint.weights.keys() and all(
+        not value.requires_grad for f in figures.values() for value in f.sums().values()
+    )
+    joint.train()
+    torch.manual_seed(0)
+    joint(batch, draw)["motifs"].backward()
+    assert all(p.grad is not None for p in joint.parts["motifs"].parameters())
 
 
 @pytest.mark.parametrize(

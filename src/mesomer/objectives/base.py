@@ -3,7 +3,8 @@
 Each term is given as a sum with its count, so that the loop can divide by the count over all ranks and micro-batches.
 Draws (masks and the like) are made before the forward pass, as a pure function of (seed, epoch, the molecule's number
 in the corpus): resuming, the number of ranks and the composition of batches do not change them. A new objective is
-one file with `@register` and one line in `_FILES`. Objectives joined by `+` are trained side by side.
+one file with `@register` and one line in `_FILES`. Objectives joined by `+` are trained side by side; those of them
+that hide nothing (`EncodedObjective`) share one pass of the encoder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from mesomer.chem.conformers import CONFORMERS
 from mesomer.chem.graph import GraphBatch
 from mesomer.data.corpus import Corpus
-from mesomer.encoders.base import Encoder
+from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.objectives.figures import Figures
 
@@ -71,6 +72,27 @@ class Objective(nn.Module):
     def figures(self, batch: GraphBatch, draw: Draw) -> dict[str, Figures]:
         """What the batch says of each term, against its trivial guess."""
         raise TypeError(f"{type(self).__name__} reports no figures")
+
+
+class EncodedObjective(Objective):
+    """Base of the objectives that hide nothing: all that they need of the encoder is what it says of the batch as it
+    is, so that several of them can read one output.
+    """
+
+    def from_encoded(self, output: EncoderOutput, batch: GraphBatch, draw: Draw) -> dict[str, Tensor]:
+        """The sum of each term over the batch that the encoder's `output` is of."""
+        raise TypeError(f"{type(self).__name__} has no loss")
+
+    def figures_from_encoded(self, output: EncoderOutput, batch: GraphBatch, draw: Draw) -> dict[str, Figures]:
+        """What the batch that `output` is of says of each term."""
+        raise TypeError(f"{type(self).__name__} reports no figures")
+
+    def forward(self, batch: GraphBatch, draw: Draw) -> dict[str, Tensor]:
+        return self.from_encoded(self.encoder(batch), batch, draw)
+
+    @torch.no_grad()
+    def figures(self, batch: GraphBatch, draw: Draw) -> dict[str, Figures]:
+        return self.figures_from_encoded(self.encoder(batch), batch, draw)
 
 
 OBJECTIVES: dict[str, type[Objective]] = {}

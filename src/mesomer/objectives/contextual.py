@@ -27,9 +27,9 @@ from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.data.corpus import Corpus
-from mesomer.encoders.base import Encoder
+from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError, unknown_name
-from mesomer.objectives.base import Objective, choose_fewest, register, uniform_draws
+from mesomer.objectives.base import EncodedObjective, choose_fewest, register, uniform_draws
 from mesomer.objectives.figures import ClassFigures, Figures
 
 LEVELS = {"atom": "atom_contexts", "bond": "bond_contexts"}
@@ -66,7 +66,7 @@ class BondNames(nn.Module):
 
 
 @register
-class Contextual(Objective):
+class Contextual(EncodedObjective):
     """Names of atoms and bonds in their contexts, around any encoder with atom or bond views."""
 
     name = "contextual"
@@ -196,8 +196,10 @@ class Contextual(Objective):
                 counts[f"{level}_disagreement"] = rows * self.names[level]
         return ContextDraw(atoms, bonds, counts)
 
-    def forward(self, batch: GraphBatch, draw: ContextDraw) -> dict[str, Tensor]:  # type: ignore[override]
-        views = self.encoder(batch).views
+    def from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: ContextDraw
+    ) -> dict[str, Tensor]:
+        views = output.views
         terms: dict[str, Tensor] = {}
         for level, names in self.views.items():
             chosen = draw.atom if level == "atom" else draw.bond
@@ -211,10 +213,11 @@ class Contextual(Objective):
                 terms[f"{level}_disagreement"] = (first - second).square().sum()
         return terms
 
-    @torch.no_grad()
-    def figures(self, batch: GraphBatch, draw: ContextDraw) -> dict[str, Figures]:  # type: ignore[override]
+    def figures_from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: ContextDraw
+    ) -> dict[str, Figures]:
         """Of the named targets; the disagreement is no prediction and has no figures."""
-        views = self.encoder(batch).views
+        views = output.views
         figures: dict[str, Figures] = {}
         for level, names in self.views.items():
             chosen = draw.atom if level == "atom" else draw.bond

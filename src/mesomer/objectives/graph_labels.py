@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
-from mesomer.encoders.base import Encoder
+from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError
-from mesomer.objectives.base import Objective
+from mesomer.objectives.base import EncodedObjective
 from mesomer.objectives.figures import Figures
 
 
@@ -69,7 +69,7 @@ class RunningStandard(nn.Module):
         self.batches += 1
 
 
-class GraphLabels(Objective):
+class GraphLabels(EncodedObjective):
     """Base of the objectives on stored labels: `label` names the added column of the corpus [M, columns]."""
 
     label: ClassVar[str]
@@ -105,16 +105,19 @@ class GraphLabels(Objective):
             {self.label: float((~torch.isnan(labels)).sum() if labels.is_floating_point() else labels.numel())}
         )
 
-    def forward(self, batch: GraphBatch, draw: LabelDraw) -> dict[str, Tensor]:  # type: ignore[override]
-        return {self.label: self.loss(self.predicted(batch), batch.extras[self.label])}
+    def from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: LabelDraw
+    ) -> dict[str, Tensor]:
+        return {self.label: self.loss(self.predicted(output, batch), batch.extras[self.label])}
 
-    @torch.no_grad()
-    def figures(self, batch: GraphBatch, draw: LabelDraw) -> dict[str, Figures]:  # type: ignore[override]
-        return {self.label: self.measured(self.predicted(batch), batch.extras[self.label])}
+    def figures_from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: LabelDraw
+    ) -> dict[str, Figures]:
+        return {self.label: self.measured(self.predicted(output, batch), batch.extras[self.label])}
 
-    def predicted(self, batch: GraphBatch) -> Tensor:
+    def predicted(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
         """Raw outputs [M, columns], float32."""
-        return self.predict(self.encoder.molecule_vectors(self.encoder(batch), batch)).float()
+        return self.predict(self.encoder.molecule_vectors(output, batch)).float()
 
     def loss(self, predicted: Tensor, labels: Tensor) -> Tensor:
         """The loss summed over the labels that are there."""

@@ -1,8 +1,9 @@
 """Several objectives around one encoder, trained side by side: `masked_graph+descriptors`.
 
-The loss is the sum of their losses; each of them sees the whole batch in a forward pass of its own. Options are given
-by part (`--objective_options.masked_graph.mask_ratio 0.25 --objective_options.descriptors.weight 5`). Terms keep their
-names, which have to differ.
+The loss is the sum of their losses. Those that hide nothing (`EncodedObjective`) read one pass of the encoder over the
+batch, with one dropout and one draw of whatever else is random in it; the others make passes of their own. Options are
+given by part (`--objective_options.masked_graph.mask_ratio 0.25 --objective_options.descriptors.weight 5`). Terms keep
+their names, which have to differ.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.data.corpus import Corpus
-from mesomer.encoders.base import Encoder
+from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError
-from mesomer.objectives.base import Draw, Objective
+from mesomer.objectives.base import Draw, EncodedObjective, Objective
 from mesomer.objectives.figures import Figures
 
 
@@ -70,13 +71,23 @@ class Joint(Objective):
 
     def forward(self, batch: GraphBatch, draw: JointDraw) -> dict[str, Tensor]:  # type: ignore[override]
         found: dict[str, Tensor] = {}
+        shared: EncoderOutput | None = None
         for part, own in zip(self._parts(), draw.draws, strict=True):
-            found |= part(batch, own)
+            if isinstance(part, EncodedObjective):
+                shared = self.encoder(batch) if shared is None else shared
+                found |= part.from_encoded(shared, batch, own)
+            else:
+                found |= part(batch, own)
         return found
 
     @torch.no_grad()
     def figures(self, batch: GraphBatch, draw: JointDraw) -> dict[str, Figures]:  # type: ignore[override]
         found: dict[str, Figures] = {}
+        shared: EncoderOutput | None = None
         for part, own in zip(self._parts(), draw.draws, strict=True):
-            found |= part.figures(batch, own)
+            if isinstance(part, EncodedObjective):
+                shared = self.encoder(batch) if shared is None else shared
+                found |= part.figures_from_encoded(shared, batch, own)
+            else:
+                found |= part.figures(batch, own)
         return found
