@@ -1,25 +1,17 @@
-"""Is one method better than another on these data? Paired statistics over splits and molecules, and the wording.
+"""The sentence on two arms: by how much one method is better than another on the same splits, in words.
 
-Decided: the interval over splits is the corrected resampled t of Nadeau and Bengio, because training parts overlap and
-the plain t over folds says "different" far too often. The bootstrap over test molecules takes the trained models as
-given; it is offered beside, never instead. An interval that includes zero is "undecided", never "no difference"; that
-verdict needs the whole interval inside the zone of practical equivalence. Not here: many arms, many data sets.
+Decided: the interval is that of the corrected resampled t. An interval that includes zero is "undecided", never "no
+difference"; that verdict needs the whole interval inside the zone of practical equivalence. The numbers come from
+`mesomer.statistics`; here are one split, which has no interval, and the wording.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-LEVEL = 0.95
-POWER = 0.8
-DRAWS = 2000
-ZONE_SHARE = 0.05
-"""Half-width of the zone of practical equivalence for RMSE and MAE, in standard deviations of the labels."""
+from mesomer import statistics
+from mesomer.statistics import paired_gains, resampled_t
 
 
 class Difference(NamedTuple):
@@ -39,57 +31,14 @@ def compare(first: Sequence[float], second: Sequence[float], test_to_train: floa
 
     test_to_train: test size by training size; `better` is "min" or "max".
     """
-    a, b = np.asarray(first, float), np.asarray(second, float)
-    gains = b - a if better == "min" else a - b
-    count, wins = len(gains), int((gains > 0).sum())
-    if count < 2:
-        return Difference(float(gains.mean()), None, None, None, wins, count)
-    from scipy.stats import t
-
-    error = standard_error(gains, test_to_train)
-    half = float(t.ppf(0.5 + LEVEL / 2, count - 1)) * error
-    mean = float(gains.mean())
-    return Difference(mean, mean - half, mean + half, detectable(error, count), wins, count)
-
-
-def standard_error(differences: NDArray[np.floating], test_to_train: float) -> float:
-    """Corrected standard error of the mean of paired differences over J splits: s sqrt(1/J + test/train)."""
-    return float(differences.std(ddof=1)) * math.sqrt(1 / len(differences) + test_to_train)
-
-
-def detectable(error: float, count: int) -> float:
-    """The true difference that a two-sided test at 5 % finds with 80 % probability (non-central t)."""
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
-
-    if error == 0:
-        return 0.0
-    critical = float(t.ppf(0.5 + LEVEL / 2, count - 1))
-    return error * float(brentq(lambda shift: nct.sf(critical, count - 1, shift) - POWER, 0.0, 60.0))
-
-
-def bootstrap_molecules(
-    truth: Sequence[NDArray[np.floating]],
-    first: Sequence[NDArray[np.floating]],
-    second: Sequence[NDArray[np.floating]],
-    metric: Callable[[NDArray, NDArray], float],
-    better: str,
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean gain over splits when test molecules are drawn anew within each split.
-
-    Every argument holds one array for each split. Both methods are judged on the same drawn molecules.
-    """
-    generator = np.random.default_rng(seed)
-    gains = np.zeros(draws)
-    for y, a, b in zip(truth, first, second, strict=True):
-        chosen = generator.integers(0, len(y), (draws, len(y)))
-        for draw, rows in enumerate(chosen):
-            gain = metric(y[rows], b[rows]) - metric(y[rows], a[rows])
-            gains[draw] += gain if better == "min" else -gain
-    low, high = np.quantile(gains / len(truth), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    return float(low), float(high)
+    gains = paired_gains(first, second, better)
+    if len(gains) == 1:
+        return Difference(float(gains[0]), None, None, None, int(gains[0] > 0), 1)
+    found = resampled_t(gains, test_to_train)
+    low, high = found.interval()
+    design = statistics.Design(found.splits, test_to_train)
+    smallest = statistics.smallest_detectable(found.spread, design)
+    return Difference(found.mean, low, high, smallest, found.wins, found.splits)
 
 
 def verdict(difference: Difference, zone: float) -> str:
@@ -97,11 +46,7 @@ def verdict(difference: Difference, zone: float) -> str:
     low, high = difference.low, difference.high
     if low is None or high is None:
         return "undecided"
-    if -zone <= low and high <= zone:
-        return "no practical difference"
-    if low > 0:
-        return "helps"
-    return "hurts" if high < 0 else "undecided"
+    return statistics.verdict(low, high, zone).name
 
 
 def in_words(difference: Difference, zone: float, metric: str, better: str) -> str:

@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer import __version__
-from mesomer.comparison import ZONE_SHARE, Difference, bootstrap_molecules, compare, in_words, verdict
+from mesomer.comparison import Difference, compare, in_words, verdict
 from mesomer.files import atomic_write
 from mesomer.machine import machine
 from mesomer.metrics import METRICS, mae, pearson, rmse
 from mesomer.progress import duration
 from mesomer.quickstart.design import DEMO, TARGET, UNIT, Arm, Outcome
 from mesomer.report import comparison_report
+from mesomer.statistics import ZONE_SHARE, bootstrap_molecules
 from mesomer.training.finetune_report import model_card, report_data, split_sentence, training_sentence
 
 FILES = [
