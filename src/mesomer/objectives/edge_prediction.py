@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from mesomer.chem.graph import GraphBatch
-from mesomer.encoders.base import Encoder
+from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError
-from mesomer.objectives.base import Objective, register, uniform_draws
+from mesomer.objectives.base import EncodedObjective, register, uniform_draws
 from mesomer.objectives.figures import Figures
 from mesomer.objectives.pairs import pair_figures, pair_loss
 
@@ -42,7 +42,7 @@ class PairDraw:
 
 
 @register
-class EdgePrediction(Objective):
+class EdgePrediction(EncodedObjective):
     """Bonds against pairs of atoms without one."""
 
     name = "edge_prediction"
@@ -84,19 +84,21 @@ class EdgePrediction(Objective):
         """A draw from given pairs without a bond [2, P]."""
         return PairDraw(apart, {"bound": batch.num_bonds / 2, "apart": float(apart.shape[1])})
 
-    def forward(self, batch: GraphBatch, draw: PairDraw) -> dict[str, Tensor]:  # type: ignore[override]
-        bound, apart = self.scores(batch, draw)
+    def from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: PairDraw
+    ) -> dict[str, Tensor]:
+        bound, apart = self.scores(output, batch, draw)
         return {"bound": pair_loss(bound, True), "apart": pair_loss(apart, False)}
 
-    @torch.no_grad()
-    def figures(self, batch: GraphBatch, draw: PairDraw) -> dict[str, Figures]:  # type: ignore[override]
-        bound, apart = self.scores(batch, draw)
+    def figures_from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: PairDraw
+    ) -> dict[str, Figures]:
+        bound, apart = self.scores(output, batch, draw)
         return {"bound": pair_figures(bound, True), "apart": pair_figures(apart, False)}
 
-    def scores(self, batch: GraphBatch, draw: PairDraw) -> tuple[Tensor, Tensor]:
+    def scores(self, output: EncoderOutput, batch: GraphBatch, draw: PairDraw) -> tuple[Tensor, Tensor]:
         """Scores of the bonds [E] and of the pairs without one [P]."""
-        views = self.encoder(batch).views
-        rows = torch.cat([views[view] for view in self.views], dim=1).float()
+        rows = torch.cat([output.views[view] for view in self.views], dim=1).float()
         pairs = (torch.stack([batch.source[::2], batch.target[::2]]), draw.apart)
         bound, apart = ((rows.index_select(0, a) * rows.index_select(0, b)).sum(1) for a, b in pairs)
         return bound, apart

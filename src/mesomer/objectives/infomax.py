@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
-from mesomer.encoders.base import Encoder, pool_rows
+from mesomer.encoders.base import Encoder, EncoderOutput, pool_rows
 from mesomer.errors import MesomerError
-from mesomer.objectives.base import Objective, register
+from mesomer.objectives.base import EncodedObjective, register
 from mesomer.objectives.figures import Figures
 from mesomer.objectives.pairs import pair_figures, pair_loss
 
@@ -37,7 +37,7 @@ class AtomDraw:
 
 
 @register
-class Infomax(Objective):
+class Infomax(EncodedObjective):
     """An atom with its own molecule against an atom with another."""
 
     name = "infomax"
@@ -61,19 +61,21 @@ class Infomax(Objective):
     def draw(self, batch: GraphBatch, epoch: int, seed: int) -> AtomDraw:
         return AtomDraw({"own": batch.num_atoms, "other": batch.num_atoms if batch.num_molecules > 1 else 0})
 
-    def forward(self, batch: GraphBatch, draw: AtomDraw) -> dict[str, Tensor]:  # type: ignore[override]
-        own, other = self.scores(batch)
+    def from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: AtomDraw
+    ) -> dict[str, Tensor]:
+        own, other = self.scores(output, batch)
         return {"own": pair_loss(own, True), "other": pair_loss(other, False)}
 
-    @torch.no_grad()
-    def figures(self, batch: GraphBatch, draw: AtomDraw) -> dict[str, Figures]:  # type: ignore[override]
-        own, other = self.scores(batch)
+    def figures_from_encoded(  # type: ignore[override]
+        self, output: EncoderOutput, batch: GraphBatch, draw: AtomDraw
+    ) -> dict[str, Figures]:
+        own, other = self.scores(output, batch)
         return {"own": pair_figures(own, True), "other": pair_figures(other, False)}
 
-    def scores(self, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+    def scores(self, output: EncoderOutput, batch: GraphBatch) -> tuple[Tensor, Tensor]:
         """Scores of each atom with its own molecule [A], and with the next one [A] or, where there is none, []."""
-        views = self.encoder(batch).views
-        rows = torch.cat([views[view] for view in self.views], dim=1).float()
+        rows = torch.cat([output.views[view] for view in self.views], dim=1).float()
         summary = torch.sigmoid(pool_rows(rows, batch.atom_molecule, batch.num_molecules, "mean")) @ self.weight
         own = (rows * summary.index_select(0, batch.atom_molecule)).sum(1)
         if batch.num_molecules == 1:
