@@ -75,6 +75,13 @@ def test_what_cannot_be_embedded_is_drawn_within_the_time_limit(monkeypatch):
     assert distances(found.coordinates)[np.triu_indices(7, 1)].min() > 0.5
 
 
+def test_long_chains_get_a_structure_from_random_places():
+    mol = Chem.MolFromSmiles("C" * 60)
+    assert not module._embed(Chem.AddHs(mol), 3, 3, 30, anywhere=False)
+    found = conformer(mol)
+    assert found.how != DRAWN and found.coordinates[:, 2].any()
+
+
 def test_no_time_left_is_no_relaxing():
     mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
     assert not module._relax(mol, time.monotonic() - 1)

@@ -2,7 +2,8 @@
 
 As published for R-MAT (rmat.md 2.2): hydrogens are added, the molecule is embedded by ETKDG with up to 5,000 attempts,
 relaxed by 200 steps of UFF where it has parameters, hydrogens are taken off again. Where nothing can be embedded, the
-two coordinates of a drawing take the place of three.
+two coordinates of a drawing take the place of three. After 100 attempts in vain the others start from atoms at random
+places, by which long chains get a structure that the published recipe never finds.
 
 Decided here: one fixed seed, and the canonical SMILES is what is embedded, so that a molecule has one conformer
 whatever its spelling (of one RDKit release: another one may give another); a time limit, which the published code
@@ -29,10 +30,11 @@ from .graph import MolGraph
 CONFORMERS = "conformers"
 """The added column of a corpus that holds them."""
 SEED = 3141
-ATTEMPTS = 5000
+ATTEMPTS, PLAIN_ATTEMPTS = 5000, 100
 RELAXING_STEPS = 200
 TIME_LIMIT = 30.0
-"""Seconds for one molecule; a limit that is reached makes a drawing, or ends the relaxing early."""
+"""Seconds for one molecule; a limit that is reached makes a drawing, or ends the relaxing early. RDKit looks at the
+clock between its steps, of which a molecule of several hundred atoms has long ones."""
 RELAXED, EMBEDDED, DRAWN = "relaxed", "embedded", "drawn"
 CROWDED = 0.5
 """Distance in Å below which two atoms lie on top of each other."""
@@ -102,18 +104,31 @@ def _in_space(mol: Chem.Mol, seed: int, time_limit: float) -> tuple[np.ndarray |
     """Positions of the atoms without added hydrogens, or None where no structure was found."""
     end = time.monotonic() + time_limit
     whole = Chem.AddHs(mol)
-    options = rdDistGeom.ETKDGv3()
-    settings = {"randomSeed": seed, "maxIterations": ATTEMPTS, "timeout": max(1, round(time_limit))}
-    for name, value in settings.items():
-        setattr(options, name, value)
+    plain = min(PLAIN_ATTEMPTS, ATTEMPTS)
     try:
-        if rdDistGeom.EmbedMolecule(whole, options) != 0:
-            return None, DRAWN
+        if not _embed(whole, seed, plain, time_limit / 2, anywhere=False):
+            left = end - time.monotonic()
+            if plain == ATTEMPTS or left <= 0 or not _embed(whole, seed, ATTEMPTS - plain, left, anywhere=True):
+                return None, DRAWN
     except (RuntimeError, ValueError):  # RDKit's broken invariants on odd bonds
         return None, DRAWN
     how = RELAXED if _relax(whole, end) else EMBEDDED
     found = whole.GetConformer().GetPositions()[: mol.GetNumAtoms()]
     return (found, how) if np.isfinite(found).all() else (None, DRAWN)
+
+
+def _embed(mol: Chem.Mol, seed: int, attempts: int, seconds: float, anywhere: bool) -> bool:
+    """Gives the molecule a conformer, starting from atoms `anywhere` or from the distance bounds; whether it did."""
+    options = rdDistGeom.ETKDGv3()
+    settings = {
+        "randomSeed": seed,
+        "maxIterations": attempts,
+        "timeout": max(1, round(seconds)),
+        "useRandomCoords": anywhere,
+    }
+    for name, value in settings.items():
+        setattr(options, name, value)
+    return rdDistGeom.EmbedMolecule(mol, options) == 0
 
 
 def _relax(mol: Chem.Mol, end: float) -> bool:
