@@ -1,4 +1,4 @@
-"""The contextual objective: the published losses and gradients, draws, and what a corpus gives it."""
+"""The contextual objective: the published losses and gradients, with those of motifs; draws; what a corpus gives it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from rdkit import Chem
 from reference_grover import Reference, assert_close, bond_order, model_names, with_padding
 from small_corpora import demo_smiles, make_small, write_table
@@ -16,13 +15,14 @@ from mesomer.chem.contexts import Vocabulary, atom_contexts, bond_contexts
 from mesomer.chem.featurize import featurize_many, graph_from_smiles
 from mesomer.chem.graph import collate
 from mesomer.data.prepare import prepare
-from mesomer.encoders.base import build_encoder
+from mesomer.encoders.base import EncoderOutput, build_encoder
 from mesomer.encoders.grover import VIEWS, Grover
 from mesomer.errors import MesomerError
 from mesomer.interop.checkpoints import read_checkpoint
 from mesomer.interop.grover import encoder_links
 from mesomer.interop.gtransformer import Link
 from mesomer.objectives.contextual import Contextual
+from mesomer.objectives.motifs import Motifs
 
 
 def small_encoder(name="grover", **options):
@@ -57,6 +57,7 @@ HEADS = [
         for kind in KINDS
     ),
 ]
+MOTIFS = [Link(f"fg_task_all.linear_{view}.{kind}", f"heads.{view}.{kind}") for view in VIEWS for kind in KINDS]
 
 
 @pytest.fixture(scope="module")
@@ -66,26 +67,25 @@ def reference(parity) -> Reference:
 
 @pytest.fixture
 def published(reference):
-    """The objective with the published heads, the batch with its labels and targets, and the motif layers."""
+    """The objective with the published heads, the batch with its labels, and the objective of the motifs."""
     [name] = model_names("pretrain")
     tensors = read_checkpoint(reference.folder / f"{name}.pt").tensors
     encoder = reference.model(name).encoder
     sizes = {level: len(tensors[f"{head}_task_atom.linear.bias"]) for level, head in (("atom", "av"), ("bond", "bv"))}
     objective = Contextual(encoder, directions="separate", atom_names=sizes["atom"], bond_names=sizes["bond"])
-    own = objective.state_dict()
-    for link in HEADS:
-        own[link.ours].copy_(tensors[link.theirs])
-    motifs = {
-        view: [tensors[f"fg_task_all.linear_{view}.{kind}"].clone().requires_grad_() for kind in ("weight", "bias")]
-        for view in VIEWS
-    }
+    motifs = Motifs(encoder)
+    for part, links in ((objective, HEADS), (motifs, MOTIFS)):
+        own = part.state_dict()
+        for link in links:
+            own[link.ours].copy_(tensors[link.theirs])
     batch = reference.batch(0, reference.first)
     numbers = {
         "atom_contexts": reference.arrays["vocab_atom_ids"][: batch.num_atoms],
         "bond_contexts": reference.arrays["vocab_bond_ids"][: batch.num_bonds // 2],
     }
-    batch = replace(batch, extras={key: torch.from_numpy(value)[:, None] for key, value in numbers.items()})
-    return objective.eval(), batch, motifs
+    extras = {key: torch.from_numpy(value)[:, None] for key, value in numbers.items()}
+    extras["motifs"] = torch.from_numpy(reference.array("pre8_target_fg_task"))
+    return objective.eval(), replace(batch, extras=extras), motifs.eval()
 
 
 def given_targets(reference, objective, batch):
@@ -127,20 +127,19 @@ def test_published_outputs_losses_and_gradients(reference, published):
     ):
         key = f"pre8_{task}_task_from_{source}"
         assert_close(named[view], reference.array(key), key)
-    logits, labels = {}, torch.from_numpy(reference.array("pre8_target_fg_task")).float()
-    for view, (weight, bias) in motifs.items():
-        offsets = batch.atom_offsets if view.startswith("atom") else 2 * batch.bond_offsets
-        parts = views[view][1:].split(offsets.diff().tolist())
-        vectors = torch.stack([part.mean(0) if len(part) else part.new_zeros(part.shape[1]) for part in parts])
-        logits[view] = F.linear(vectors, weight, bias)
-        assert_close(logits[view], reference.array(f"pre8_fg_task_{view}"), f"motifs {view}")
+    output = EncoderOutput({view: x[1:] for view, x in views.items()})
+    for view, logits in motifs.logits(output, batch).items():
+        assert_close(logits, reference.array(f"pre8_fg_task_{view}"), f"motifs {view}")
+    labelled = motifs.draw(batch, 0, 0)
+    groups = {term: x / labelled.counts[term] for term, x in motifs.from_encoded(output, batch, labelled).items()}
+    assert set(motifs.weights.values()) == {1.0}
     terms = objective(batch, draw)
     means = {term: terms[term] / draw.counts[term] for term in terms}
     av, bv = (sum(means[f"{level}_from_{source}_context"] for source in ("atom", "bond")) for level in ("atom", "bond"))
-    fg = sum(F.binary_cross_entropy_with_logits(logits[view], labels) for view in VIEWS)
+    fg = sum(groups[f"{view}_motifs"] for view in VIEWS)
     # the published means count the padding row too
     d_av, d_bv = ((named[a] - named[b]).square().mean() for a, b in (VIEWS[:2], VIEWS[2:]))
-    d_fg = sum((logits[a].sigmoid() - logits[b].sigmoid()).square().mean() for a, b in (VIEWS[:2], VIEWS[2:]))
+    d_fg = sum(groups[f"{level}_motif_disagreement"] for level in ("atom", "bond"))
     weights = objective.weights
     assert weights["atom_disagreement"] == reference.config["pretrain_args"]["dist_coff"]
     assert {weights[f"{view}_context"] for view in VIEWS} == {1.0}
@@ -155,12 +154,11 @@ def test_published_outputs_losses_and_gradients(reference, published):
 
 
 def assert_gradients(reference, objective, motifs):
-    gradients = {name: p.grad for name, p in objective.named_parameters() if p.grad is not None}
+    found = {}
     links = [link._replace(theirs=f"grover.{link.theirs}") for link in encoder_links(objective.encoder, "encoder")]
-    found = {link.theirs: float(link.read(gradients).norm()) for link in (*links, *HEADS) if link.ours in gradients}
-    for view, layers in motifs.items():
-        for kind, parameter in zip(("weight", "bias"), layers, strict=True):
-            found[f"fg_task_all.linear_{view}.{kind}"] = float(parameter.grad.norm())
+    for part, own in ((objective, (*links, *HEADS)), (motifs, MOTIFS)):
+        gradients = {name: p.grad for name, p in part.named_parameters() if p.grad is not None}
+        found |= {link.theirs: float(link.read(gradients).norm()) for link in own if link.ours in gradients}
     norms = dict(zip(map(str, reference.array("pre8_grad_names")), reference.array("pre8_grad_norms"), strict=True))
     limit = 1e-5 * max(norms.values())
     for name, norm in norms.items():

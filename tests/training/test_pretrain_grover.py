@@ -45,7 +45,7 @@ def test_a_run_repeats_with_its_random_depths(corpus: Path, tmp_path: Path) -> N
     first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.equal(first[name], second[name]) for name in first)
     figures = json.loads((tmp_path / "one" / "figures.json").read_text())
-    assert figures.keys() == {f"{view}_context" for view in VIEWS} | {"motifs"}
+    assert figures.keys() == {f"{view}_{task}" for view in VIEWS for task in ("context", "motifs")}
     command(
         str(corpus), output=str(tmp_path / "fixed"), **SHORT | {"encoder": SHORT["encoder"] | {"random_depth": False}}
     )
