@@ -13,10 +13,13 @@ from mesomer.chem.featurize import featurize
 from mesomer.commands.predict import predict
 from mesomer.data import geometry
 from mesomer.data.geometry import geometry_warnings, placed_graphs
+from mesomer.data.labels import read_labels
+from mesomer.data.tables import open_table
 from mesomer.encoders.base import build_encoder
+from mesomer.inference.rows import Wanted, table_rows
 from mesomer.training.checkpoint import save_model
 from mesomer.training.finetune import finetune
-from mesomer.training.finetune_plan import FinetuneOptions
+from mesomer.training.finetune_plan import FinetuneOptions, property_data
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -66,3 +69,27 @@ def test_an_estimator_places_atoms_too(encoder_folder, monkeypatch):
         smiles, [float(heteroatoms(text)) for text in smiles]
     )
     assert np.isfinite(model.predict(smiles[:3])).all()
+
+
+def test_a_structure_file_keeps_its_coordinates_to_the_graphs(tmp_path):
+    """For fine-tuning, and for the rows that predict and embed see; hydrogens of the file are no nodes."""
+    written = []
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for count, text in enumerate(molecules(20)):
+            mol = Chem.AddHs(Chem.MolFromSmiles(text))
+            shape = Chem.Conformer(mol.GetNumAtoms())
+            for atom in range(mol.GetNumAtoms()):
+                shape.SetAtomPosition(atom, [1.25 * atom, 0.5, count + 1.0])
+            shape.Set3D(True)
+            mol.AddConformer(shape)
+            mol.SetProp("n", str(count / 2))
+            writer.write(mol)
+            written.append(mol.GetNumHeavyAtoms())
+    labelled = read_labels(open_table(str(tmp_path / "a.sdf")), ["n"])
+    graphs = property_data(labelled, coordinates=True).graphs
+    [(_, rows)] = table_rows(open_table(str(tmp_path / "a.sdf")), Wanted(coordinates=True))
+    for found in (graphs, rows.graphs):
+        for count, (graph, atoms) in enumerate(zip(found, written, strict=True)):
+            assert graph.coordinates.shape == (atoms, 3)
+            assert np.array_equal(graph.coordinates[:, 2], np.full(atoms, count + 1.0))
+            assert np.array_equal(graph.coordinates[:, 0], 1.25 * np.arange(atoms))
