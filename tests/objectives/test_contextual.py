@@ -249,6 +249,13 @@ def test_heads_are_built_for_the_vocabularies_of_a_corpus(corpus):
     cut = Contextual(small_encoder(), largest_vocabulary=10)
     cut.adapt(corpus)
     assert cut.names == {"atom": 12, "bond": 12}
+    assert cut.vocabularies().keys() == objective.vocabularies().keys() == {f"heads.{view}" for view in VIEWS}
+    assert not set(cut.vocabularies().values()) & set(objective.vocabularies().values())
+    as_long = Contextual(small_encoder(), atom_names=sizes[0], bond_names=12)
+    as_long.adapt(corpus)
+    assert as_long.vocabularies() == {
+        head: (objective if head.startswith("heads.atom") else cut).vocabularies()[head] for head in cut.vocabularies()
+    }
     batch = corpus.batch("train", np.arange(20))
     for built in (objective, cut):
         draw = built.draw(batch, 0, 0)

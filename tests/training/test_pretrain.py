@@ -27,7 +27,7 @@ from mesomer.training.checkpoint import load_encoder, load_model
 from mesomer.training.context import Context
 from mesomer.training.loop import LAST, LoopOptions, fit
 from mesomer.training.objective_trainee import ObjectiveTrainee
-from mesomer.training.pretrain import PretrainOptions, build
+from mesomer.training.pretrain import PretrainOptions, build, take_heads
 from mesomer.training.representation import ridge_r2
 from mesomer.training.state import read_state
 
@@ -86,7 +86,7 @@ def test_what_a_run_leaves(finished: Path, corpus: Path) -> None:
 def test_trivial_guess_is_that_of_the_targets(corpus: Path) -> None:
     """Majority share and entropy of the hidden values, counted here by hand for the elements."""
     opened = Corpus.open(corpus)
-    objective, _, _ = build(PretrainOptions(encoder=SMALL))
+    objective = build(PretrainOptions(encoder=SMALL))
     trainee = ObjectiveTrainee(objective, opened, 0, atoms_per_batch=200)
     with Context.start("cpu", "32") as context:
         row = trainee.figures(context)["node_element"]
@@ -182,7 +182,7 @@ def test_overfits_twenty_molecules() -> None:
         encoder={"hidden_size": 32, "blocks": 1, "depth": 2, "dropout": 0.0},
         objective_options={"frozen_masks": True, "mask_ratio": 0.4, "decoder_blocks": 1},
     )
-    objective, _, _ = build(options)
+    objective = build(options)
 
     class Same:
         def steps(self, epoch: int) -> int:
@@ -210,12 +210,13 @@ def test_overfits_twenty_molecules() -> None:
 
 def test_goes_on_from_given_weights(finished: Path, corpus: Path, tmp_path: Path) -> None:
     start = load_model(finished / "pretraining")
-    whole, notes, _ = build(PretrainOptions(init=str(finished)), start)
-    assert all(torch.equal(x, start.state[name]) for name, x in whole.state_dict().items()) and "heads in" in notes[0]
+    whole = build(PretrainOptions(init=str(finished)), start)
+    assert "heads in" in take_heads(whole, start)
+    assert all(torch.equal(x, start.state[name]) for name, x in whole.state_dict().items())
     encoder = load_model(finished / "encoder")
-    partly, notes, _ = build(PretrainOptions(init=str(finished)), encoder)
+    partly = build(PretrainOptions(init=str(finished)), encoder)
+    assert "new" in take_heads(partly, encoder)
     assert all(torch.equal(x, encoder.state[name]) for name, x in partly.encoder.state_dict().items())
-    assert "new" in notes[0]
     told = command(
         str(corpus), output=str(tmp_path / "more"), init=str(finished), **{**SHORT, "encoder": None, "epochs": 1}
     )

@@ -59,7 +59,7 @@ class StopsAt(Listener):
 
 
 def trained(corpus: Path, folder: Path, stop_at: int | None = None):
-    objective, _, _ = build(PretrainOptions(method="gin", encoder=SMALL))
+    objective = build(PretrainOptions(method="gin", encoder=SMALL))
     store = Corpus.open(str(corpus), objective.extras)
     trainee = ObjectiveTrainee(objective, store, 0, atoms_per_batch=500)
     batches = CorpusBatches(store, atoms_per_batch=500, accumulate=1, rank=0, world=1, seed=0, extras=())

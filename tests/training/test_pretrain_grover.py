@@ -10,10 +10,12 @@ import torch
 from small_corpora import demo_smiles, write_table
 
 from mesomer.commands.pretrain import pretrain as command
+from mesomer.data.corpus import Corpus
 from mesomer.data.prepare import prepare_corpus
 from mesomer.encoders.grover import VIEWS
 from mesomer.errors import MesomerError
-from mesomer.training.checkpoint import load_encoder
+from mesomer.training.checkpoint import load_encoder, load_model
+from mesomer.training.pretrain import PretrainOptions, build, take_heads
 
 SHORT = {
     "method": "grover",
@@ -51,9 +53,41 @@ def test_a_run_repeats_with_its_random_depths(corpus: Path, tmp_path: Path) -> N
     )
     fixed = weights(tmp_path / "fixed")
     assert not all(torch.equal(first[name], fixed[name]) for name in first)
-    # from the weights of a run, on contexts that may be numbered otherwise: the heads are new
-    command(str(corpus), output=str(tmp_path / "more"), init=str(tmp_path / "one"), **SHORT)
-    assert "heads of the objective are new" in (tmp_path / "more" / "log.txt").read_text()
+
+
+def test_a_run_starts_from_the_heads_of_another_where_names_are_the_same(corpus: Path, tmp_path: Path) -> None:
+    command(str(corpus), output=str(tmp_path / "run"), **SHORT)
+    command(str(corpus), output=str(tmp_path / "more"), init=str(tmp_path / "run"), **SHORT)
+    assert "Starting from the encoder and the heads" in (tmp_path / "more" / "log.txt").read_text()
+    start, store = load_model(tmp_path / "run", ("pretraining",)), Corpus.open(corpus)
+    names = start.config["objective"]["vocabularies"]
+    assert names.keys() == {f"parts.contextual.heads.{view}" for view in VIEWS} and len(set(names.values())) == 2
+
+    def started(**objective_options: dict) -> tuple[str, dict[str, torch.Tensor]]:
+        objective = build(PretrainOptions(method="grover", seed=5, objective_options=objective_options), start)
+        objective.adapt(store)
+        return take_heads(objective, start), objective.state_dict()
+
+    told, state = started()
+    assert "but for" not in told and all(torch.equal(x, state[key]) for key, x in start.state.items())
+    # other bonds: only the heads that name them are new, and they come from the seed
+    for view in VIEWS[2:]:
+        names[f"parts.contextual.heads.{view}"] = "of another corpus"
+    (told, state), (_, again) = started(), started()
+    assert "heads.bond_from_atom" in told and "heads.atom" not in told
+    for key, x in start.state.items():
+        renewed = key.startswith("parts.contextual.heads.bond_")
+        assert torch.equal(x, state[key]) != renewed and torch.equal(state[key], again[key])
+    # fewer names, or runs from before names were stored: the same holds, whatever the sizes
+    told, state = started(contextual={"largest_vocabulary": 5})
+    assert "heads.atom_from_atom" in told and state["parts.contextual.heads.atom_from_atom.bias"].shape == (7,)
+    del start.config["objective"]["vocabularies"]
+    told, state = started()
+    assert "heads.atom_from_atom" in told
+    assert all(torch.equal(x, state[key]) for key, x in start.state.items() if "parts.contextual" not in key)
+    # heads of another make
+    told, _ = started(motifs={"by_view": False, "hidden": 4})
+    assert "heads of the objective are new" in told
 
 
 def test_a_corpus_without_contexts_is_told_how_to_add_them(tmp_path: Path) -> None:

@@ -59,8 +59,17 @@ class Objective(nn.Module):
         return (*self.extras, CONFORMERS)
 
     def adapt(self, corpus: Corpus) -> None:
-        """Takes what the objective needs to know of the corpus (scales of labels, say) before a training starts."""
+        """Takes what the objective needs to know of the corpus (scales of labels, sizes of heads) before a training
+        starts. Weights that are made here come from random numbers of the objective's own making, and weights that the
+        training starts from are loaded afterwards.
+        """
         return
+
+    def vocabularies(self) -> dict[str, str]:
+        """The heads whose outputs are numbers in a vocabulary of the corpus, by their place in the state, with a
+        fingerprint of the names: weights of such a head mean nothing for other names. Known after `adapt`.
+        """
+        return {}
 
     def draw(self, batch: GraphBatch, epoch: int, seed: int) -> Draw:
         raise TypeError(f"{type(self).__name__} draws nothing")

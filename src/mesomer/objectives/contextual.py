@@ -16,6 +16,7 @@ Shapes: `A` atoms, `E` undirected bonds, `H` width, `C` names.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -121,6 +122,7 @@ class Contextual(EncodedObjective):
         self.extras = tuple(LEVELS[level] for level in self.views)
         self.names: dict[str, int] = {}
         self.heads = nn.ModuleDict()
+        self._fingerprints: dict[str, str] = {}
         # the heads come later, from the random numbers of now
         self._seed = int(torch.randint(2**62, ()))
         self._given = {"atom_names": atom_names, "bond_names": bond_names}
@@ -138,18 +140,25 @@ class Contextual(EncodedObjective):
                 )
 
     def adapt(self, corpus: Corpus) -> None:
-        """Builds the heads for the vocabularies of the corpus.
+        """Builds the heads for the vocabularies of the corpus, unless their sizes were given.
 
-        The sizes are no part of `config`: numbers mean other contexts in another corpus, so that heads are never taken
-        over from a run on it.
+        Sizes that come from a corpus are no part of `config`: numbers mean other contexts in another one.
         """
-        if self.heads:
-            return
-        limit = self.largest_vocabulary
-        sizes = {level: len(corpus.vocabulary(LEVELS[level])) for level in self.views}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed)
-            self._build({level: size if limit is None else min(size, limit + 2) for level, size in sizes.items()})
+        stored = {level: corpus.vocabulary(LEVELS[level]) for level in self.views}
+        if not self.heads:
+            most = None if self.largest_vocabulary is None else self.largest_vocabulary + 2
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self._seed)
+                self._build({level: len(vocabulary.tokens[:most]) for level, vocabulary in stored.items()})
+        self._fingerprints = {
+            level: hashlib.sha256("\n".join(vocabulary.tokens[: self.names[level]]).encode()).hexdigest()
+            for level, vocabulary in stored.items()
+        }
+
+    def vocabularies(self) -> dict[str, str]:
+        return {
+            f"heads.{view}": self._fingerprints[level] for level in self._fingerprints for view in self.views[level]
+        }
 
     @property
     def weights(self) -> dict[str, float]:

@@ -65,6 +65,11 @@ class Joint(Objective):
         for part in self._parts():
             part.adapt(corpus)
 
+    def vocabularies(self) -> dict[str, str]:
+        return {
+            f"parts.{part.name}.{head}": names for part in self._parts() for head, names in part.vocabularies().items()
+        }
+
     def draw(self, batch: GraphBatch, epoch: int, seed: int) -> JointDraw:
         draws = tuple(part.draw(batch, epoch, seed) for part in self._parts())
         return JointDraw(draws, {term: count for draw in draws for term, count in draw.counts.items()})

@@ -64,6 +64,8 @@ class Motifs(GraphLabels):
             )
         super().__init__(encoder, hidden=512 if hidden is None else hidden, weight=weight)
         self.by_view, self.disagreement = by_view, 1.0 if disagreement is None else disagreement
+        # only if given, so that a run that starts from this one can switch by_view off
+        self._given = {} if disagreement is None else {"disagreement": disagreement}
         self.pairs = pairs if self.disagreement > 0 else {}
         if by_view:
             del self.predict
@@ -79,7 +81,7 @@ class Motifs(GraphLabels):
     def config(self) -> dict[str, Any]:
         if not self.by_view:
             return {"by_view": False, **super().config()}
-        return {"by_view": True, "weight": self.weight, "disagreement": self.disagreement}
+        return {"by_view": True, "weight": self.weight, **self._given}
 
     def draw(self, batch: GraphBatch, epoch: int, seed: int) -> LabelDraw:
         return LabelDraw(dict.fromkeys(self.weights, float(batch.extras[self.label].numel())))

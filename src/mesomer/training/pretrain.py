@@ -119,7 +119,7 @@ def pretrain(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     start = load_model(options.init, ("pretraining", "encoder", "model")) if options.init is not None else None
-    objective, notes, goes_on = build(options, start)
+    objective = build(options, start)
     store = Corpus.open(corpus, objective.batch_columns(Corpus.open(corpus, ())))
     if store.num_held_out == 0:
         raise MesomerError(
@@ -134,11 +134,11 @@ def pretrain(
         run = _open_run(context, output, config, inputs, overwrite)
         if run.state == "finished":
             return Pretrained(run.path, run.summary, True)
-        if not goes_on:
-            objective.adapt(store)
+        objective.adapt(store)
+        told = None if start is None else take_heads(objective, start)
         with run:
-            for note in notes:
-                run.log(note)
+            if told is not None:
+                run.log(told)
             summary = _Pretraining(run, store, objective, options, context, report).run()
             return Pretrained(run.path, summary, False)
 
@@ -168,25 +168,43 @@ def _open_run(
     return opened[0] if opened else RunFolder.open(output, "pretrain", config, inputs)
 
 
-def build(options: PretrainOptions, start: ModelFolder | None = None) -> tuple[Objective, list[str], bool]:
-    """The objective with its encoder, from random weights or from those of `start`; what is to be told of it; and
-    whether it goes on with the heads of `start`.
+def build(options: PretrainOptions, start: ModelFolder | None = None) -> Objective:
+    """The objective with its encoder, whose weights are random or those of `start`; the heads are new, with the options
+    of `start` if it was trained on the same objective.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         if start is None:
-            encoder = build_encoder(options.method, **_encoder_options(options))
-            return _build_objective(options, encoder, {}), [], False
+            return _build_objective(options, build_encoder(options.method, **_encoder_options(options)), {})
         encoder = _encoder_from(options, start)
         described = start.config.get("objective") or {}
         name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
         goes_on = start.kind == "pretraining" and described.get("name") == name
-        objective = _build_objective(options, encoder, described.get("config", {}) if goes_on else {})
-    own = {key: x.shape for key, x in objective.state_dict().items()}
-    if goes_on and own == {key: x.shape for key, x in start.state.items()}:
-        load_state(objective, start.state, start.path)
-        return objective, [f"Starting from the encoder and the heads in {start.path}."], True
-    return objective, [f"Starting from the encoder in {start.path}; the heads of the objective are new."], False
+        return _build_objective(options, encoder, described.get("config", {}) if goes_on else {})
+
+
+def take_heads(objective: Objective, start: ModelFolder) -> str:
+    """Loads the heads of `start` into an objective that has been adapted to its corpus, as far as they are of the same
+    make and for the same names; says what was loaded.
+    """
+    new = f"Starting from the encoder in {start.path}; the heads of the objective are new."
+    described = start.config.get("objective") or {}
+    if start.kind != "pretraining" or described.get("name") != objective.name:
+        return new
+    before, own = described.get("vocabularies", {}), objective.state_dict()
+    other = tuple(head for head, names in objective.vocabularies().items() if before.get(head) != names)
+    places = tuple(f"{head}." for head in other)
+    state = {key: x for key, x in start.state.items() if not key.startswith(places)}
+    state |= {key: x for key, x in own.items() if key.startswith(places)}
+    if {key: x.shape for key, x in own.items()} != {key: x.shape for key, x in state.items()}:
+        return new
+    load_state(objective, state, start.path)
+    if not other:
+        return f"Starting from the encoder and the heads in {start.path}."
+    return (
+        f"Starting from the encoder and the heads in {start.path}, but for these, which are new because their "
+        f"vocabulary in this corpus is another: {', '.join(other)}."
+    )
 
 
 def _build_objective(options: PretrainOptions, encoder: Encoder, before: Mapping[str, Any]) -> Objective:
@@ -318,9 +336,14 @@ class _Pretraining:
         before = next((row["probe_r2"] for row in run.metrics() if row.get("probe_r2") and row["step"] == "0"), None)
         probes = (None if before is None else float(before), probe)
         facts = Facts.of(self.corpus, self.objective, self.options, result, figures, probes, parameters, self.context)
+        vocabularies = self.objective.vocabularies()
         described = {
             "encoder": {"name": self.objective.encoder.name, "config": self.objective.encoder.config()},
-            "objective": {"name": self.objective.name, "config": self.objective.config()},
+            "objective": {
+                "name": self.objective.name,
+                "config": self.objective.config(),
+                **({"vocabularies": vocabularies} if vocabularies else {}),
+            },
             "training": asdict(facts),
         }
         card = model_card(facts, figures)
