@@ -43,6 +43,28 @@ def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Pat
     assert described["objective"]["name"] == "descriptors" and described["training"]["init"] == str(first)
 
 
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("contexts")
+    table = write_table(folder / "table.csv", demo_smiles(60))
+    added = "atom_contexts,bond_contexts,motifs"
+    return prepare_corpus(table, folder / "corpus", workers=1, quiet=True, add=added).corpus.path
+
+
+@pytest.mark.parametrize("size", ["base", "large", "small"])
+def test_recipes_of_grover_train(contexts: Path, size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = RECIPES / f"grover-{size}.yaml"
+    words = ["pretrain", str(contexts), "--config", str(settings), "--output", str(tmp_path / "run"), *TINY]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    described = json.loads((tmp_path / "run" / "pretraining" / "config.json").read_text(encoding="utf-8"))
+    wanted, encoder = yaml.safe_load(settings.read_text(encoding="utf-8")), described["encoder"]["config"]
+    assert encoder.items() >= {**wanted["encoder"], "depth": 4 if size == "small" else 6, "heads": 4}.items()
+    assert described["objective"]["name"] == "contextual+motifs"
+    assert described["objective"]["config"]["motifs"]["by_view"]
+    for part, options in wanted["objective_options"].items():
+        assert described["objective"]["config"][part].items() >= options.items()
+
+
 def test_the_corpus_is_a_function_of_the_seed(data_folder: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("MESOMER_DATA", str(data_folder))
     told = []
