@@ -7,6 +7,7 @@ molecules repeat exactly as in a study. Bands are binomial: with 300 data sets a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import combinations
 from typing import NamedTuple
@@ -50,10 +51,27 @@ def simulated_sets(sets: int, molecules: int, seen: list[int], seed: int) -> Set
 
 def errors_by_fold(data: Sets, repeats: int, folds: int, seed: int) -> np.ndarray:
     """RMSE [sets, arms, repeats * folds] of ridge regression in repeated cross-validation."""
+    scores = [np.sqrt(np.mean((y - found) ** 2, -1)) for y, found in held_out(data, repeats, folds, seed)]
+    return np.concatenate(scores, axis=2)
+
+
+def areas_by_fold(data: Sets, repeats: int, folds: int, seed: int) -> np.ndarray:
+    """ROC-AUC of the same on the sign of y, by the ranks of the predictions (no ties among them)."""
+    scores = []
+    for y, found in held_out(Sets(data.x, np.sign(data.y)), repeats, folds, seed):
+        positive = y > 0
+        ranks = found.argsort(-1).argsort(-1) + 1
+        count = positive.sum(-1)
+        above = (ranks * positive).sum(-1) - count * (count + 1) / 2
+        scores.append(above / (count * (y.shape[-1] - count)))
+    return np.concatenate(scores, axis=2)
+
+
+def held_out(data: Sets, repeats: int, folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each repeat labels [sets, 1, folds, size] and what ridge regression predicts [sets, arms, folds, size]."""
     generator = np.random.default_rng(seed)
     sets, molecules, arms, width = data.x.shape
     size = molecules // folds
-    scores = []
     for _ in range(repeats):
         order = generator.permuted(np.tile(np.arange(molecules), (sets, 1)), axis=1)[:, : folds * size]
         x = np.take_along_axis(data.x, order[:, :, None, None], 1).reshape(sets, folds, size, arms, width)
@@ -63,8 +81,7 @@ def errors_by_fold(data: Sets, repeats: int, folds: int, seed: int) -> np.ndarra
         weights = np.linalg.solve(
             gram.sum(2, keepdims=True) - gram + np.eye(width), moment.sum(2, keepdims=True) - moment
         )
-        scores.append(np.sqrt(np.mean((y - x @ weights) ** 2, axis=(3, 4))))
-    return np.concatenate(scores, axis=2)
+        yield y[..., 0], (x @ weights)[..., 0]
 
 
 @lru_cache(maxsize=8)
@@ -183,17 +200,27 @@ def test_equality_is_found_where_it_holds_and_not_where_the_gain_is_the_zone():
     assert np.mean([resampled_t(row, 0.25).posterior(0.02).equal > 0.95 for row in inside]) > 0.9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("molecules", "repeats", "folds", "lowest"), [(200, 1, 5, 0.005), (200, 10, 10, 0.005), (1000, 5, 5, 0.005)]
-)
-def test_level_of_other_designs(molecules, repeats, folds, lowest):
-    check_level(equal_arms(400, molecules, repeats, folds), fold_ratio(folds), lowest)
-
-
-@pytest.mark.slow
 def test_a_gain_of_the_zone_is_not_called_equal_with_real_learners():
-    zone = true_gain(1000, 8, sets=500)
-    scores = errors_by_fold(simulated_sets(300, 1000, [FEATURES, 8], seed=71), 5, 5, seed=72)
+    zone = true_gain(1000, 8, sets=200)
+    scores = errors_by_fold(simulated_sets(200, 1000, [FEATURES, 8], seed=71), 5, 5, seed=72)
     found = [verdict(*resampled_t(b - a, 0.25).interval(), zone).name for a, b in scores]
     assert np.mean([name == "no practical difference" for name in found]) <= 0.05
+
+
+@pytest.mark.parametrize(("repeats", "folds"), [(1, 5), (10, 10)])
+def test_level_of_other_designs(repeats, folds):
+    check_level(equal_arms(300, 200, repeats, folds), fold_ratio(folds), lowest=0.003)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("molecules", "sets"), [(300, 800), (1500, 300)])
+def test_level_of_areas_under_the_curve(molecules, sets):
+    """Classes instead of numbers, ROC-AUC instead of RMSE: where the plain t errs in 0.4 to 0.5 of the sets."""
+    scores = areas_by_fold(simulated_sets(sets, molecules, [FEATURES, FEATURES], seed=81), 5, 5, seed=82)
+    check_level(scores, fold_ratio(5), lowest=0.01)
+    assert share_rejected(pair_gains(scores), 0.0) > 0.3
+
+
+@pytest.mark.slow
+def test_level_at_a_thousand_molecules():
+    check_level(equal_arms(400, 1000, 5, 5), fold_ratio(5), lowest=0.01)

@@ -9,6 +9,7 @@ spread between sets is then often estimated as zero (eight sets, tau as large as
 Sources: R. DerSimonian, N. Laird, Control. Clin. Trials 7 (1986) 177; R. Paule, J. Mandel, J. Res. Natl. Bur. Stand.
 87 (1982) 377; G. Knapp, J. Hartung, Stat. Med. 22 (2003) 2693; C. Röver et al., BMC Med. Res. Methodol. 15 (2015) 99
 (the factor); J. Higgins et al., J. R. Stat. Soc. A 172 (2009) 137 (prediction).
+Not here: ranks over sets (Friedman, Nemenyi), which lose the size of a difference.
 Units: all differences in one unit, or without: ROC-AUC as it is, RMSE in standard deviations of each set's labels.
 """
 
