@@ -20,15 +20,27 @@ from mesomer.training.pretrain import _check_alike
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "added", "encoder"),
+    [
+        ("batmannet", [], {"hidden_size": 16, "blocks": 1, "depth": 2, "dropout": 0.0}),
+        (
+            "grover",
+            ["atom_contexts", "bond_contexts", "motifs"],
+            # every process draws depths of its own
+            {"hidden_size": 8, "heads": 2, "depth": 3, "dropout": 0.0, "random_depth": False},
+        ),
+    ],
+    ids=["batmannet", "grover"],
+)
+def test_two_processes_equal_one(method: str, added: list[str], encoder: dict, tmp_path: Path) -> None:
     table = write_table(tmp_path / "table.csv", demo_smiles(300))
-    corpus = str(prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True).corpus.path)
+    corpus = str(prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add=added).corpus.path)
     settings = {"max_steps": 10, "atoms_per_batch": 300, "precision": "32", "accelerator": "cpu", "threads": 1}
-    settings |= {"probe_molecules": 0}
-    encoder = {"hidden_size": 16, "blocks": 1, "depth": 2, "dropout": 0.0}
+    settings |= {"probe_molecules": 0, "method": method}
     one = pretrain(corpus, output=str(tmp_path / "one"), accumulate=2, encoder=encoder, **settings)
     words = [f"--{name}={value}" for name, value in settings.items()]
-    words += [f"--encoder.{name}={value}" for name, value in encoder.items()]
+    words += [f"--encoder.{name}={json.dumps(value)}" for name, value in encoder.items()]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "mesomer"]
     command = [sys.executable, *launcher, "pretrain", corpus, "--output", str(tmp_path / "two"), *words, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -15,7 +15,8 @@ from mesomer.data.prepare import prepare_corpus
 from mesomer.encoders.grover import VIEWS
 from mesomer.errors import MesomerError
 from mesomer.training.checkpoint import load_encoder, load_model
-from mesomer.training.pretrain import PretrainOptions, build, take_heads
+from mesomer.training.loop import StepReport
+from mesomer.training.pretrain import PretrainOptions, _Teller, build, take_heads
 
 SHORT = {
     "method": "grover",
@@ -88,6 +89,30 @@ def test_a_run_starts_from_the_heads_of_another_where_names_are_the_same(corpus:
     # heads of another make
     told, _ = started(motifs={"by_view": False, "hidden": 4})
     assert "heads of the objective are new" in told
+
+
+def test_an_interrupted_run_ends_as_if_nothing_had_been(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout and depths that are drawn anew in every step: weights and losses bit for bit."""
+    options = SHORT | {"max_steps": 8, "save_minutes": 0.0}
+    command(str(corpus), output=str(tmp_path / "straight"), **options)
+    halted, told = tmp_path / "halted", _Teller.on_step
+
+    def fails_after_the_fifth(self: _Teller, report: StepReport) -> None:
+        if report.step == 5:
+            raise OSError("the disk is gone")
+        told(self, report)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is gone"):
+        patch.setattr(_Teller, "on_step", fails_after_the_fifth)
+        command(str(corpus), output=str(halted), **options)
+    command(str(corpus), output=str(halted), **options)
+    assert "Going on after step" in (halted / "log.txt").read_text()
+    wanted, got = (load_model(run, ("pretraining",)).state for run in (tmp_path / "straight", halted))
+    assert all(torch.equal(x, got[name]) for name, x in wanted.items())
+    figures = [json.loads((run / "figures.json").read_text()) for run in (tmp_path / "straight", halted)]
+    assert figures[0] == figures[1]
 
 
 def test_a_corpus_without_contexts_is_told_how_to_add_them(tmp_path: Path) -> None:
