@@ -533,7 +533,7 @@ def test_one_class_in_a_part_is_an_error_or_with_other_targets_a_warning(numbers
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"epochs": 0}, {"freeze": "heads"}, {"dropout": 1.0}, {"unfreeze_after": 40}, {"readout": "sum"},
+        {"epochs": 0}, {"freeze": "heads"}, {"dropout": 1.0}, {"unfreeze_after": 40}, {"readout": "total"},
         {"probe": True, "freeze": "encoder"}, {"max_lr": 0.0}, {"select": "accuracy"},
     ],
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ FEW_HELD_OUT = 30
 
 def _text(done: Prepared) -> str:
     """The summary for people."""
+    import shlex
+
     from mesomer.data.disk import gigabytes
 
     folder, card = done.corpus.path, done.corpus.card
