@@ -1,9 +1,10 @@
 """The corpus of the bundled encoder: drug-like molecules of ZINC and, for charges, stereo and size, of ChEMBL.
 
-    python recipes/drug_like.py drug_like.csv.gz [--zinc 190000] [--seed 0]
+    python recipes/drug_like.py drug_like.csv.gz [--zinc 190000] [--chembl ALL] [--seed 0]
 
-Takes so many molecules at random from the set `zinc_clean_leads` and all of `chembl_diverse` (docs/benchmarks.md; found
-in the folder MESOMER_DATA or fetched), and writes one table. The sample is a function of the seed alone.
+Takes so many molecules at random from the set `zinc_clean_leads` and all (or so many) of `chembl_diverse`
+(docs/benchmarks.md; found in the folder MESOMER_DATA or fetched), and writes one table. The sample is a function of the
+seed alone.
 """
 
 from __future__ import annotations
@@ -27,24 +28,28 @@ def smiles_of(name: str) -> list[str]:
         return [row["smiles"] for row in csv.DictReader(handle)]
 
 
-def drug_like(zinc: int, seed: int) -> list[str]:
-    """`zinc` molecules of ZINC at random, then all of ChEMBL's."""
-    leads = smiles_of("zinc_clean_leads")
-    if zinc > len(leads):
-        raise MesomerError(f"--zinc is {zinc:,}, and the set has {len(leads):,} molecules.")
-    random.Random(seed).shuffle(leads)
-    return leads[:zinc] + smiles_of("chembl_diverse")
+def some_of(name: str, count: int | None, seed: int) -> list[str]:
+    """`count` molecules of a set at random, or all of them in their order."""
+    molecules = smiles_of(name)
+    if count is None:
+        return molecules
+    if not 0 <= count <= len(molecules):
+        raise MesomerError(f"{count:,} molecules of {name} are asked for, and it has {len(molecules):,}.")
+    random.Random(seed).shuffle(molecules)
+    return molecules[:count]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--zinc", type=int, default=190_000, help="molecules to take from ZINC")
+    parser.add_argument("--chembl", type=int, help="molecules to take from ChEMBL; all if not given")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     try:
         check_writable(arguments.output)
-        molecules = drug_like(arguments.zinc, arguments.seed)
+        molecules = some_of("zinc_clean_leads", arguments.zinc, arguments.seed)
+        molecules += some_of("chembl_diverse", arguments.chembl, arguments.seed)
         with (
             atomic_write(arguments.output) as temporary,
             open(temporary, "wb") as raw,
