@@ -209,7 +209,8 @@ class MolEstimator(BaseEstimator):
         return "predictor_" in vars(self)
 
     def _labels(self, y: Any, count: int) -> Labels:
-        raise NotImplementedError
+        """The labels as the training takes them."""
+        raise TypeError(f"{type(self).__name__} reads no labels")
 
     def _fitted(self, labels: Labels) -> None:
         """What a kind of estimator keeps of the labels."""
