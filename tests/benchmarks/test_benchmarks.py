@@ -47,6 +47,25 @@ def test_batmannet_prints_rates_shares_of_the_peak_and_the_cosine() -> None:
     assert cosine is not None and float(cosine[1]) > 0.99
 
 
+def test_grover_prints_rates_shares_of_the_peak_the_cosine_and_collation() -> None:
+    arguments = ["--widths", 8, "--depth", 3, "--threads", 1, "--batch", 4, "--count", 2, "--rounds", 1]
+    text = said("grover.py", *arguments)
+    for task in ("pretrain", "embed"):
+        for precision in ("float32", "bfloat16"):
+            line = rf"{task}, width 8, batch 4, {precision}: {NUMBER} molecules/s, \d+% of {NUMBER} GFLOP/s"
+            assert re.search(line, text), text
+    cosine = re.search(r"smallest (\d\.\d+)", text)
+    assert cosine is not None and float(cosine[1]) > 0.99
+    assert re.search(rf"^collation with labels, batch 4, ours: {NUMBER} molecules/s$", text, re.M), text
+
+
+def test_grover_refuses_a_folder_without_the_published_code(tmp_path: Path) -> None:
+    words = ["--published", str(tmp_path), "--widths", "--batch", "4", "--count", "1", "--rounds", "1"]
+    command = [sys.executable, str(FOLDER / "grover.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
+    assert done.returncode != 0 and f"The published code in {tmp_path} cannot be imported" in done.stderr
+
+
 def test_embed_memory_prints_the_peaks_and_their_ratio(tmp_path: Path) -> None:
     model = save_encoder(tmp_path / "model")
     text = said("embed_memory.py", "--rows", 5, 10, "--model", model, "--threads", 1)
