@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_corpora import demo_smiles, write_table
+from small_models import molecules
 
 from mesomer.commands.pretrain import pretrain
 from mesomer.data.prepare import prepare_corpus
@@ -30,11 +31,13 @@ from mesomer.training.pretrain import _check_alike
             # every process draws depths of its own
             {"hidden_size": 8, "heads": 2, "depth": 3, "dropout": 0.0, "random_depth": False},
         ),
+        ("rmat", ["atom_contexts", "conformers"], {"hidden_size": 8, "heads": 2, "blocks": 1, "ffn_hidden": 8}),
     ],
-    ids=["batmannet", "grover"],
+    ids=["batmannet", "grover", "rmat"],
 )
 def test_two_processes_equal_one(method: str, added: list[str], encoder: dict, tmp_path: Path) -> None:
-    table = write_table(tmp_path / "table.csv", demo_smiles(300))
+    smiles = molecules(300) if method == "rmat" else demo_smiles(300)  # small ones are soon placed in space
+    table = write_table(tmp_path / "table.csv", smiles)
     corpus = str(prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add=added).corpus.path)
     settings = {"max_steps": 10, "atoms_per_batch": 300, "precision": "32", "accelerator": "cpu", "threads": 1}
     settings |= {"probe_molecules": 0, "method": method}

@@ -1,9 +1,15 @@
-"""Pre-training an encoder that needs coordinates: which column its batches carry, and that it learns at all."""
+"""Pre-training an encoder that needs coordinates: which column its batches carry; R-MAT's two stages one after the
+other; that an interrupted run ends as if nothing had been.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from small_corpora import write_table
 from small_models import molecules
 
@@ -13,8 +19,10 @@ from mesomer.data.prepare import add_to_corpus, prepare_corpus
 from mesomer.encoders.base import build_encoder
 from mesomer.errors import MesomerError
 from mesomer.objectives.base import build_objective
-from mesomer.training.checkpoint import load_encoder
+from mesomer.training.checkpoint import load_encoder, load_model
 from mesomer.training.context import Context
+from mesomer.training.loop import StepReport
+from mesomer.training.pretrain import _Teller
 from mesomer.training.representation import RepresentationProbe
 
 SMALL = {"hidden_size": 8, "heads": 2, "blocks": 1}
@@ -58,3 +66,65 @@ def test_a_corpus_of_structures_needs_no_column(corpus):
     assert objective.batch_columns(opened) == ("motifs",)
     plain = build_objective("motifs", build_encoder("batmannet", hidden_size=8, blocks=1))
     assert plain.batch_columns(opened) == ("motifs",)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory) -> Path:
+    """A corpus for both stages."""
+    pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
+    folder = tmp_path_factory.mktemp("stages")
+    table = write_table(folder / "table.csv", molecules(80))
+    added = ["atom_contexts", "conformers", "descriptors"]
+    return prepare_corpus(table, folder / "corpus", workers=1, add=added, quiet=True).corpus.path
+
+
+def test_the_two_stages_run_alone_and_one_after_the_other(stages: Path, tmp_path: Path) -> None:
+    own = {key: value for key, value in SHORT.items() if key != "objective"}
+    command(str(stages), output=str(tmp_path / "first"), seed=1, **own)
+    first = load_model(tmp_path / "first", ("pretraining",))
+    assert first.config["objective"]["name"] == "masked_context"  # what the method does if not told
+    figures = json.loads((tmp_path / "first" / "figures.json").read_text())
+    assert figures.keys() == {"masked_context"} and figures["masked_context"]["values"] > 0
+    second = own | {"objective": "descriptors", "max_steps": 2}
+    command(str(stages), output=str(tmp_path / "alone"), **second)
+    command(str(stages), output=str(tmp_path / "second"), init=str(tmp_path / "first"), **second)
+    assert "Starting from the encoder" in (tmp_path / "second" / "log.txt").read_text()
+    before, after, alone = (load_encoder(tmp_path / name).state_dict() for name in ("first", "second", "alone"))
+    near, far = (max(float((x - after[name]).abs().max()) for name, x in start.items()) for start in (before, alone))
+    assert 0 < near < 0.01 < far  # two steps away from the first stage, far from random weights of another seed
+    both = own | {"objective": "masked_context+descriptors", "max_steps": 2}
+    command(str(stages), output=str(tmp_path / "both"), **both)
+    figures = json.loads((tmp_path / "both" / "figures.json").read_text())
+    assert figures.keys() == {"masked_context", "descriptors"}
+
+
+def test_the_first_stage_goes_on_with_its_head(stages: Path, tmp_path: Path) -> None:
+    own = SHORT | {"objective": "masked_context", "max_steps": 2}
+    command(str(stages), output=str(tmp_path / "run"), **own)
+    command(str(stages), output=str(tmp_path / "more"), init=str(tmp_path / "run"), **own)
+    assert "Starting from the encoder and the heads" in (tmp_path / "more" / "log.txt").read_text()
+    names = load_model(tmp_path / "run", ("pretraining",)).config["objective"]["vocabularies"]
+    assert names.keys() == {"heads.atom_from_atom"}
+
+
+def test_an_interrupted_run_ends_as_if_nothing_had_been(stages: Path, tmp_path: Path, monkeypatch) -> None:
+    """With dropout and fresh targets in every epoch: weights and losses bit for bit."""
+    encoder = SHORT["encoder"] | {"dropout": 0.1}
+    options = SHORT | {"objective": "masked_context", "encoder": encoder, "epochs": 3, "save_minutes": 0.0}
+    command(str(stages), output=str(tmp_path / "straight"), **options)
+    halted, told = tmp_path / "halted", _Teller.on_step
+
+    def fails_after_the_fifth(self: _Teller, report: StepReport) -> None:
+        if report.step == 5:
+            raise OSError("the disk is gone")
+        told(self, report)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is gone"):
+        patch.setattr(_Teller, "on_step", fails_after_the_fifth)
+        command(str(stages), output=str(halted), **options)
+    command(str(stages), output=str(halted), **options)
+    assert "Going on after step" in (halted / "log.txt").read_text()
+    wanted, got = (load_model(run, ("pretraining",)).state for run in (tmp_path / "straight", halted))
+    assert all(torch.equal(x, got[name]) for name, x in wanted.items())
+    figures = [json.loads((run / "figures.json").read_text()) for run in (tmp_path / "straight", halted)]
+    assert figures[0] == figures[1]

@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from mesomer.chem import published
 from mesomer.chem.conformers import CONFORMERS
 from mesomer.chem.graph import GraphBatch
-from mesomer.chem.schema import ATOM_BYTES, ATOM_FIELDS, BOND_BYTES, BOND_FIELDS, CHARGE_OFFSET
+from mesomer.chem.masking import CENTRES, MASK_BOND_TYPE, MASK_ELEMENT
+from mesomer.chem.schema import (
+    ATOM_BYTES,
+    ATOM_FIELDS,
+    BOND_BYTES,
+    BOND_FIELDS,
+    CHARGE_OFFSET,
+    atom_field,
+    bond_field,
+)
 from mesomer.encoders.grover_features import ByteColumns, FeatureTables
 from mesomer.errors import MesomerError
 
@@ -81,7 +90,8 @@ def layout_of(batch: GraphBatch) -> Layout:
 
 class NodeFeatures(nn.Module):
     """Codes of atoms -> published node features: [T, leading + 35], `leading` 2 (mask flag, dummy flag) or 1 (dummy
-    flag).
+    flag). With a mask flag, it is all that is known of a hidden atom; without one, such an atom is of an unknown
+    element.
     """
 
     def __init__(self, leading: int) -> None:
@@ -93,6 +103,10 @@ class NodeFeatures(nn.Module):
         columns = self.tables(batch.atom_codes)
         nodes = columns.new_zeros(len(layout.place), self.width)
         nodes[layout.dummies, self.leading - 1] = 1
+        if self.leading > 1:
+            hidden = atom_field(batch.atom_codes, "atomic_number") == MASK_ELEMENT
+            columns = columns.masked_fill(hidden.unsqueeze(1), 0.0)
+            nodes[layout.atoms, 0] = hidden.to(nodes.dtype)
         nodes[layout.atoms, self.leading :] = columns
         return nodes
 
@@ -203,6 +217,9 @@ class RadialBasis(nn.Module):
 class PairFeatures(nn.Module):
     """The relation of every pair of nodes: mask flag and 7 bond channels, neighbourhood order, radial functions of the
     distance: [M, n, n, 14 + R].
+
+    Hidden bonds have the mask flag in place of the 7 channels; so has the pair of an atom with itself, where the atom
+    is a centre of what is hidden (`masking.CENTRES`).
     """
 
     bonds: Tensor
@@ -215,12 +232,19 @@ class PairFeatures(nn.Module):
         codes[:, BOND_FIELDS["type"].byte] = np.arange(256)  # the flags lie in the same byte
         table = torch.zeros(256, BOND_CHANNELS)
         table[:, 1:] = torch.from_numpy(published.rmat_bonds(codes))
+        hidden = torch.from_numpy(bond_field(codes, "type") == MASK_BOND_TYPE)
+        table[hidden] = torch.eye(BOND_CHANNELS)[0]
         self.register_buffer("bonds", table, persistent=False)
 
     def forward(self, batch: GraphBatch, layout: Layout, coordinates: Tensor) -> Tensor:
         found = self.bonds.new_zeros(layout.molecules, layout.size, layout.size, self.width)
         kinds = self.bonds.index_select(0, batch.bond_codes[:, BOND_FIELDS["type"].byte].int())
         found.view(-1, self.width)[pair_places(batch, layout), :BOND_CHANNELS] = kinds.repeat_interleave(2, dim=0)
+        if CENTRES in batch.extras:
+            flags = found.new_zeros(len(layout.place)).index_copy(
+                0, layout.atoms, batch.extras[CENTRES].to(found.dtype)
+            )
+            torch.diagonal(found[..., 0], dim1=1, dim2=2).copy_(layout.pad(flags))
         order = neighbourhood_order(adjacency(batch, layout), layout).unsqueeze(-1)
         buckets = torch.arange(ORDERS, device=order.device)
         found[..., BOND_CHANNELS : BOND_CHANNELS + ORDERS] = order == buckets

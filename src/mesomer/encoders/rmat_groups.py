@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mesomer.chem.conformers import CONFORMERS
 from mesomer.chem.graph import GraphBatch
+from mesomer.chem.masking import CENTRES
 from mesomer.encoders.rows import offsets_of
 
 LARGEST_WASTE = 2.0
@@ -34,7 +35,7 @@ def like_sized(batch: GraphBatch) -> list[Tensor]:
 
 
 def taken(batch: GraphBatch, molecules: Tensor) -> GraphBatch:
-    """The batch of some molecules, with their coordinates and no other extras."""
+    """The batch of some molecules, with their coordinates, what is hidden of them, and no other extras."""
     molecules = molecules.to(batch.key.device)
     atoms, atom_offsets = ragged(batch.atom_offsets, molecules)
     bonds, bond_offsets = ragged(batch.bond_offsets, molecules)
@@ -45,7 +46,7 @@ def taken(batch: GraphBatch, molecules: Tensor) -> GraphBatch:
     source, target = (
         ends.index_select(0, directed) + moved.repeat_interleave(2) for ends in (batch.source, batch.target)
     )
-    computed = batch.extras.get(CONFORMERS)
+    kept = {name: rows.index_select(0, atoms) for name, rows in batch.extras.items() if name in (CONFORMERS, CENTRES)}
     return replace(
         batch,
         atom_codes=batch.atom_codes.index_select(0, atoms),
@@ -60,7 +61,7 @@ def taken(batch: GraphBatch, molecules: Tensor) -> GraphBatch:
         incoming_offsets=offsets_of(target, len(atoms)),
         key=batch.key.index_select(0, molecules),
         coordinates=None if batch.coordinates is None else batch.coordinates.index_select(0, atoms),
-        extras={} if computed is None else {CONFORMERS: computed.index_select(0, atoms)},
+        extras=kept,
     )
 
 

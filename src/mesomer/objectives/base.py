@@ -113,10 +113,17 @@ _FILES = {
     "edge_prediction": "mesomer.objectives.edge_prediction",
     "infomax": "mesomer.objectives.infomax",
     "masked_attributes": "mesomer.objectives.masked_attributes",
+    "masked_context": "mesomer.objectives.masked_context",
     "masked_graph": "mesomer.objectives.masked_graph",
     "motifs": "mesomer.objectives.motifs",
 }
-DEFAULT_OBJECTIVE = {"batmannet": "masked_graph", "gin": "masked_attributes", "grover": "contextual+motifs"}
+DEFAULT_OBJECTIVE = {
+    "batmannet": "masked_graph",
+    "gin": "masked_attributes",
+    "grover": "contextual+motifs",
+    "mat": "masked_attributes",
+    "rmat": "masked_context",
+}
 
 Class = TypeVar("Class", bound=type[Objective])
 
