@@ -23,6 +23,10 @@ from mesomer.training.state import LoopState
 _SHOWN_KEYS = 10
 
 
+class Diverged(MesomerError):
+    """A training whose loss or gradient is not finite."""
+
+
 class StepReport(NamedTuple):
     """One finished optimiser step; figures over all ranks. `step` counts from 1, `epoch` is a fraction."""
 
@@ -146,7 +150,7 @@ class Ledger:
             "waiting_share": meter["waited"] / seconds,
         }
 
-    def _failure(self, entry: Entry, report: StepReport) -> MesomerError:
+    def _failure(self, entry: Entry, report: StepReport) -> Diverged:
         """The error that names the step and the molecules; every rank tells which of its micro-batches failed."""
         bad = [not bool(torch.isfinite(part).all()) for part in entry.parts]
         own = [keys.tolist() for keys, found in zip(entry.keys, bad, strict=True) if found and keys is not None]
@@ -156,7 +160,7 @@ class Ledger:
         named = ", ".join(str(key) for key in keys[:_SHOWN_KEYS]) + (", …" if len(keys) > _SHOWN_KEYS else "")
         what = "gradient" if math.isfinite(report.loss) else "loss"
         whose = f"; molecules of the batch ({len(keys):,}): {named}" if keys else ""
-        return MesomerError(
+        return Diverged(
             f"The {what} is not a finite number at step {entry.step} (epoch {entry.epoch:.2f}){whose}.",
             "The last checkpoint is from before it. Try a lower --max_lr, a smaller --clip or --precision 32.",
         )
