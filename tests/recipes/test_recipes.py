@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from small_corpora import demo_smiles, write_table
+from small_models import molecules
 
 from mesomer import cli
 from mesomer.data.prepare import prepare_corpus
@@ -63,6 +64,27 @@ def test_recipes_of_grover_train(contexts: Path, size: str, tmp_path: Path, caps
     assert described["objective"]["config"]["motifs"]["by_view"]
     for part, options in wanted["objective_options"].items():
         assert described["objective"]["config"][part].items() >= options.items()
+
+
+@pytest.mark.parametrize("size", ["base", "small"])
+def test_both_stages_of_rmat_train(size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recipe's two commands with small encoders, the second from the weights of the first."""
+    pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
+    table = write_table(tmp_path / "table.csv", molecules(60))
+    added = "atom_contexts,conformers,descriptors"
+    corpus = prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add=added).corpus.path
+    first, second = tmp_path / "first", tmp_path / "second"
+    small = [*TINY, "--encoder.heads=2", "--encoder.ffn_hidden=8"]
+    stages = [(first, f"rmat-{size}-masked", small), (second, f"rmat-{size}", [*TINY[2:], "--init", str(first)])]
+    for output, name, options in stages:
+        words = ["pretrain", str(corpus), "--config", str(RECIPES / f"{name}.yaml"), "--output", str(output), *options]
+        assert cli.main(words) == 0, capsys.readouterr().err
+        wanted = yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8"))
+        described = json.loads((output / "pretraining" / "config.json").read_text(encoding="utf-8"))
+        assert described["objective"]["name"] == wanted["objective"]
+        assert described["objective"]["config"].items() >= wanted.get("objective_options", {}).items()
+        assert described["encoder"]["config"].items() >= wanted.get("encoder", {}).items()
+    assert described["training"]["init"] == str(first) and described["encoder"]["name"] == "rmat"
 
 
 def test_the_corpus_is_a_function_of_the_seed(data_folder: Path, tmp_path: Path, monkeypatch) -> None:
