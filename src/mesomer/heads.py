@@ -189,9 +189,9 @@ class PropertyModel(nn.Module):
         return self
 
     def encode(self, batch: GraphBatch) -> EncoderOutput:
-        """The encoder's views; without gradient where the encoder is frozen."""
+        """The encoder's readout views; without gradient where the encoder is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_frozen):
-            return self.encoder(batch)
+            return self.encoder.readout_output(batch)
 
     def readouts(self, encoded: EncoderOutput, batch: GraphBatch) -> list[Tensor]:
         """One vector for each molecule and view: a list of [M, R]."""

@@ -23,6 +23,7 @@ from mesomer.encoders.grover_blocks import DynamicNetworks, draw_depths
 from mesomer.encoders.grover_features import published_tables
 from mesomer.encoders.rows import node_rows
 from mesomer.errors import MesomerError
+from mesomer.heads import Output, PropertyModel
 
 SMILES = [
     "C",
@@ -267,6 +268,21 @@ def test_config_rebuilds_the_encoder():
 def test_impossible_options_are_refused(options):
     with pytest.raises(MesomerError):
         build_encoder("grover", **({"hidden_size": 16} | options))
+
+
+@pytest.mark.parametrize("rules", ["sound", "published"])
+def test_heads_read_the_atom_views_and_the_bond_outputs_are_not_computed(rules):
+    network, batch = disturbed(rules=rules), collate(graphs_of(SMILES))
+    model = PropertyModel(network, [Output("regression")])
+    called = []
+    for view, output in network.outputs.items():
+        output.register_forward_hook(lambda *_, view=view: called.append(view))
+    with torch.no_grad():
+        found = model.encode(batch).views
+        assert called == list(VIEWS[:2]) == list(found)
+        every = network(batch).views
+    assert list(every) == list(VIEWS)
+    assert all(torch.equal(x, every[view]) for view, x in found.items())
 
 
 def test_a_molecule_without_bonds_has_a_vector(encoder):

@@ -44,6 +44,10 @@ class Encoder(nn.Module):
     def forward(self, batch: GraphBatch) -> EncoderOutput:
         raise TypeError(f"{type(self).__name__} does not encode")
 
+    def readout_output(self, batch: GraphBatch) -> EncoderOutput:
+        """What heads read: at least the `readout_views`; an encoder with more views need not compute the others."""
+        return self(batch)
+
     def for_finetuning(self, seed: int = 0) -> Encoder:
         """The encoder that fine-tuning starts from: itself, unless a published method trains another function (seeded
         fresh parts).
