@@ -82,3 +82,15 @@ def test_quickstart_prints_its_stages(tmp_path: Path) -> None:
     )
     assert len(stages) == 3
     assert re.search(rf"whole: {NUMBER} s; float32 matrix products at {NUMBER} GFLOP/s", text)
+
+
+def test_rmat_prints_featurizing_rates_shares_of_the_peak_and_memory() -> None:
+    text = said("rmat.py", "--size", "small", "--threads", 1, "--batch", 2, "--count", 1, "--rounds", 1)
+    for given in ("coordinates given", "coordinates given, with pair features"):
+        assert re.search(rf"featurizing, ours, {given}: {NUMBER} molecules/s on one core", text), text
+    assert re.search(rf"ours, from SMILES: {NUMBER} molecules/s on one core, {NUMBER} of RDKit's embedding", text), text
+    for task in ("forward", "step"):
+        for precision in ("float32", "bfloat16"):
+            line = rf"{task}, batch 2, {precision}: {NUMBER} molecules/s, \d+% of {NUMBER} GFLOP/s"
+            assert re.search(line, text), text
+            assert re.search(rf"{task}, {precision}: peak memory {NUMBER} MB", text), text
