@@ -32,7 +32,9 @@ from mesomer.settings import plain
 
 MANIFEST_FORMAT = 1
 # Settings that change where or how fast a result comes, never the result: a resumed run may differ in them.
-FREE_SETTINGS = ("output", "overwrite", "workers", "threads", "quiet", "max_minutes", "save_minutes")
+FREE_SETTINGS = (
+    "output", "overwrite", "workers", "jobs", "threads", "quiet", "minutes", "max_minutes", "save_minutes",
+)  # fmt: skip
 
 
 class Interrupted(Exception):
