@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from small_corpora import demo_smiles, write_table
 from small_models import save_encoder
 
@@ -84,6 +85,7 @@ def test_quickstart_prints_its_stages(tmp_path: Path) -> None:
     assert re.search(rf"whole: {NUMBER} s; float32 matrix products at {NUMBER} GFLOP/s", text)
 
 
+@pytest.mark.slow
 def test_rmat_prints_featurizing_rates_shares_of_the_peak_and_memory() -> None:
     text = said("rmat.py", "--size", "small", "--threads", 1, "--batch", 2, "--count", 1, "--rounds", 1)
     for given in ("coordinates given", "coordinates given, with pair features"):
