@@ -44,6 +44,7 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.unicode_minus": True,
+    "text.parse_math": False,  # names of columns and models may hold dollar signs
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _INK,
