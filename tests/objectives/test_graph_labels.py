@@ -104,6 +104,17 @@ def test_running_standard_follows_its_input_and_takes_one_molecule() -> None:
     assert torch.equal(alone, standard(given))
 
 
+def test_running_standard_is_constant_after_its_first_batches() -> None:
+    standard = RunningStandard(3, followed=4)
+    for _ in range(4):
+        standard(torch.randn(16, 3))
+    before = {name: value.clone() for name, value in standard.state_dict().items()}
+    standard(torch.randn(16, 3) + 5)
+    after = standard.state_dict()
+    assert int(after["batches"]) == 5
+    assert torch.equal(before["mean"], after["mean"]) and torch.equal(before["variance"], after["variance"])
+
+
 def test_trivial_guesses_are_the_mean_and_the_commonest_class() -> None:
     target = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 4.0]])
     sums = {

@@ -32,20 +32,24 @@ class LabelDraw:
 
 
 class RunningStandard(nn.Module):
-    """Columns centred and scaled by what the batches of late have shown: [M, width] -> [M, width].
+    """Columns centred and scaled by what the first batches have shown: [M, width] -> [M, width].
 
     Vectors of molecules differ little beside what they have in common, and a network learns slowly from them as they
     are. Unlike batch normalisation a molecule's result does not depend on its batch mates beyond that slow average, one
     molecule makes a batch, and several processes keep one average.
+
+    The average follows the first `followed` batches and is constant from then on. No gradient sees it: were it to
+    follow for ever, the encoder could gain by running ahead of it, and would lose that again when the rate falls (held-
+    out loss 0.127 at a rate of 5e-5, 0.139 at 1e-5).
     """
 
     mean: Tensor
     variance: Tensor
     batches: Tensor
 
-    def __init__(self, width: int, momentum: float = 0.05) -> None:
+    def __init__(self, width: int, momentum: float = 0.05, followed: int = 500) -> None:
         super().__init__()
-        self.momentum = momentum
+        self.momentum, self.followed = momentum, followed
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
@@ -64,6 +68,7 @@ class RunningStandard(nn.Module):
         mean, square = (sums[1:] / sums[0]).chunk(2)
         # the first batches count more, so that the start values are soon forgotten
         share = 1 / torch.clamp(self.batches + 1.0, max=1 / self.momentum)
+        share = torch.where(self.batches < self.followed, share, 0.0)  # decided on the device: no waiting for it
         self.variance.lerp_((square - mean.square()).clamp(min=0) + (mean - self.mean).square() * (1 - share), share)
         self.mean.lerp_(mean, share)
         self.batches += 1
