@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders import fields
 from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, register
-from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork
+from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork, run_blocks
 from mesomer.encoders.rows import EdgeRows, NodeRows, TableWidth, edge_rows, node_rows, table_width
 from mesomer.errors import MesomerError, unknown_name
 
@@ -212,10 +212,7 @@ class BatmanNet(Encoder):
         projected = first.project(_below(features, padding))
         placed = projected if position is None else projected + _below(self.positional_code(position), padding)
         entered = first.enter(placed)
-        states = [entered]
-        for block in blocks:
-            states.append(block(states[-1], rows))
-        return Branch(projected, placed, entered, states[1:])
+        return Branch(projected, placed, entered, run_blocks(blocks, entered, rows))
 
     def views(
         self, node: Branch, edge: Branch, rows: Rows, features: Features,

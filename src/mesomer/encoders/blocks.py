@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mesomer.encoders.rows import EdgeRows, NodeRows
+from mesomer.encoders.fused_block import LEAKY_SLOPE, BlockSettings, BlockWeights, fused_block
+from mesomer.encoders.rows import EdgeRows, NeighbourLists, NodeRows
 from mesomer.errors import MesomerError, unknown_name
 
 ACTIVATIONS = ("ReLU", "LeakyReLU", "PReLU", "tanh", "SELU", "ELU")
-_LEAKY_SLOPE = 0.1
 
 
 class Activation(nn.Module):
@@ -44,7 +44,7 @@ class Activation(nn.Module):
             slope = self.slope.to(x.dtype)
             return F.prelu(x, slope if slope.numel() == 1 else slope.repeat_interleave(x.shape[-1] // slope.numel()))
         if self.name == "LeakyReLU":
-            return F.leaky_relu(x, _LEAKY_SLOPE)
+            return F.leaky_relu(x, LEAKY_SLOPE)
         plain: dict[str, Callable[[Tensor], Tensor]] = {
             "ReLU": F.relu,
             "tanh": torch.tanh,
@@ -89,7 +89,7 @@ class _LeakyDropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factors: Tensor) -> Tensor:
-        y = F.leaky_relu(x, _LEAKY_SLOPE).mul_(factors)
+        y = F.leaky_relu(x, LEAKY_SLOPE).mul_(factors)
         ctx.save_for_backward(y, factors)
         return y
 
@@ -98,7 +98,7 @@ class _LeakyDropout(torch.autograd.Function):
         y, factors = ctx.saved_tensors
         gradient = gradient * factors
         # the sign of y is that of x, or it is 0, and then the factor was 0 as well
-        return torch.ops.aten.leaky_relu_backward(gradient, y, _LEAKY_SLOPE, True), None
+        return torch.ops.aten.leaky_relu_backward(gradient, y, LEAKY_SLOPE, True), None
 
 
 def activate_and_drop(x: Tensor, activation: Activation, dropout: Dropout) -> Tensor:
@@ -232,7 +232,8 @@ class HeadAttention(nn.Module):
         mapped = torch.baddbmm(bias, states.reshape(3, rows * n, hidden), weight)
         q, k, v = mapped.view(3, rows, n, n, hidden // n).unbind(0)
         scores = _PairProducts.apply(q, k) / math.sqrt(hidden // n)  # [R, i, j, g]
-        share = self.dropout(torch.softmax(scores.float(), dim=2)).to(v.dtype)
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        share = self.dropout(torch.softmax(scores, dim=2, dtype=wide)).to(v.dtype)
         return _WeightedSum.apply(share, v).reshape(rows, n, hidden)
 
 
@@ -268,11 +269,45 @@ class GTransformerBlock(nn.Module):
         """
         return self.dropout(self.project_norm(self.project_activation(projected)))
 
-    def forward(self, x: Tensor, rows: NodeRows | EdgeRows) -> Tensor:
-        """[R, H] -> [R, H]."""
+    def forward(self, x: Tensor, rows: NodeRows | EdgeRows, lists: NeighbourLists | None = None) -> Tensor:
+        """[R, H] -> [R, H]; fused where the settings allow it and the `lists` of the rows are given."""
+        if lists is not None and self.fusible(x):
+            return fused_block(x, self._weights(), lists, self._settings(x))
         states = self.networks(x, rows).view(x.shape[0], 3, self.heads, x.shape[1])
         mixed = self.attention.mix(states.transpose(0, 1))
         return self.dropout(self.norm(F.linear(mixed.flatten(1), *self._output_and_merge())))
+
+    def fusible(self, x: Tensor) -> bool:
+        """Whether `fused_block` computes this block on these rows."""
+        leaky = self.networks.activation.name == "LeakyReLU"
+        return leaky and self.networks.depth > 1 and x.device.type == "cpu" and x.shape[0] > 0
+
+    def _settings(self, x: Tensor) -> BlockSettings:
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        dropping = self.training and self.dropout.rate > 0
+        return BlockSettings(
+            heads=self.heads,
+            rounds=self.networks.depth - 1,
+            add_input=self.networks.add_input,
+            eps=self.norm.eps,
+            dtype=dtype,
+            mask=self.dropout.factors if dropping else None,
+        )
+
+    def _weights(self) -> BlockWeights:
+        layers = (self.attention.query, self.attention.key, self.attention.value)
+        merge, merge_bias = self._output_and_merge()
+        hidden = merge.shape[0]
+        return BlockWeights(
+            network=self.networks.weight,
+            network_bias=self.networks.bias,
+            mapping=torch.stack([layer.weight for layer in layers]).transpose(1, 2),
+            mapping_bias=torch.stack([layer.bias for layer in layers]),
+            merge=merge.t().view(self.heads, hidden, hidden),
+            merge_bias=merge_bias,
+            scale=self.norm.weight,
+            shift=self.norm.bias,
+        )
 
     def _output_and_merge(self) -> tuple[Tensor, Tensor | None]:
         """The attention's output layer and the merge as one layer: nothing but linear maps lies between them.
@@ -285,6 +320,16 @@ class GTransformerBlock(nn.Module):
             weight = (parts @ output.weight).flatten(1)
             bias = merge.bias if output.bias is None else torch.addmv(merge.bias, parts.sum(1), output.bias)
         return weight, bias
+
+
+def run_blocks(blocks: nn.ModuleList, x: Tensor, rows: NodeRows | EdgeRows) -> list[Tensor]:
+    """The output of each block [R, H], one block after the other."""
+    # padding rows are summed by a rule that the lists do not have
+    lists = rows.lists() if rows.padding is None and all(block.fusible(x) for block in blocks) else None
+    states = [x]
+    for block in blocks:
+        states.append(block(states[-1], rows, lists))
+    return states[1:]
 
 
 class OutputNetwork(nn.Module):

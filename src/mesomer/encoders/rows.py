@@ -26,12 +26,51 @@ class Padding(NamedTuple):
     times: Tensor
 
 
+class NeighbourLists:
+    """Which rows each row sums, as one list with offsets, and the same transposed, for the gradient.
+
+    States of several networks [N, R, H] are summed as N * R rows at once; the lists for that are made once for each N.
+    """
+
+    def __init__(self, rows: int, forward: tuple[Tensor, Tensor], transposed: tuple[Tensor, Tensor]) -> None:
+        self.rows = rows
+        self._lists = {1: (forward, transposed)}
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum of each row's neighbours: [R, H] or [N, R, H] -> the same shape. No gradient passes."""
+        return self._summed(x, 0)
+
+    def transposed_sum(self, x: Tensor) -> Tensor:
+        """The gradient of `sum` at its input, from that at its output."""
+        return self._summed(x, 1)
+
+    def _summed(self, x: Tensor, which: int) -> Tensor:
+        networks = 1 if x.dim() == 2 else x.shape[0]
+        if networks not in self._lists:
+            first, second = (self._repeated(pair, networks) for pair in self._lists[1])
+            self._lists[networks] = (first, first if self._lists[1][0] is self._lists[1][1] else second)
+        return _bag(x.view(networks * self.rows, x.shape[-1]), *self._lists[networks][which]).view(x.shape)
+
+    def _repeated(self, pair: tuple[Tensor, Tensor], networks: int) -> tuple[Tensor, Tensor]:
+        index, offsets = pair
+        number = torch.arange(networks, device=index.device).unsqueeze(1)
+        starts = (offsets[:-1] + number * index.numel()).flatten()
+        return (index + number * self.rows).flatten(), torch.cat(
+            [starts, starts.new_tensor([networks * index.numel()])]
+        )
+
+
 class NodeRows(NamedTuple):
     """Neighbour atoms of each row; the relation is symmetric."""
 
     neighbours: Tensor
     offsets: Tensor
     padding: Padding | None
+
+    def lists(self) -> NeighbourLists:
+        """The same without padding rows."""
+        pair = self.neighbours, self.offsets
+        return NeighbourLists(self.offsets.numel() - 1, pair, pair)
 
     def message(self, x: Tensor) -> Tensor:
         """Sum over the neighbours of each row: [R, D] -> [R, D]."""
@@ -53,6 +92,30 @@ class EdgeRows(NamedTuple):
         """Sum over the bonds that end at each atom slot: [R, D] -> [S, D]."""
         total = _sum_listed(x, self.incoming, self.offsets)
         return total if self.padding is None else _add_padding(total, x, self.padding)
+
+    def lists(self) -> NeighbourLists:
+        """For each bond, the bonds that end where it starts, without its own reverse; padding rows aside.
+
+        A bond c is in the list of b when the reverse of b is in that of the reverse of c: so the transposed list of c
+        is the list of its reverse, each entry reversed.
+        """
+        rows = self.source.numel()
+        starts, counts = (
+            self.offsets[:-1].index_select(0, self.source),
+            self.offsets.diff().index_select(0, self.source),
+        )
+        owner = torch.repeat_interleave(torch.arange(rows, device=counts.device), counts)
+        place = torch.arange(owner.numel(), device=counts.device) - (counts.cumsum(0) - counts).index_select(0, owner)
+        entry = self.incoming.index_select(0, starts.index_select(0, owner) + place)
+        other = entry != self.reverse.index_select(0, owner)
+        owner, entry = owner[other], entry[other]
+        back = torch.argsort(self.reverse.index_select(0, owner), stable=True)
+        sizes = torch.bincount(owner, minlength=rows)
+        offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        reversed_sizes = sizes.index_select(0, self.reverse)
+        reversed_offsets = torch.cat([sizes.new_zeros(1), reversed_sizes.cumsum(0)])
+        reversed_entries = self.reverse.index_select(0, entry.index_select(0, back))
+        return NeighbourLists(rows, (entry, offsets), (reversed_entries, reversed_offsets))
 
     def message(self, x: Tensor) -> Tensor:
         """Sum over the bonds that end where each bond starts, without its own reverse: [R, D] -> [R, D]."""

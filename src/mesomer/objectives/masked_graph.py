@@ -25,7 +25,7 @@ from mesomer.chem.graph import GraphBatch
 from mesomer.encoders import fields
 from mesomer.encoders.base import Encoder
 from mesomer.encoders.batmannet import BatmanNet, Rows
-from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork
+from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork, run_blocks
 from mesomer.encoders.fields import Group
 from mesomer.encoders.rows import EdgeRows, NodeRows
 from mesomer.errors import MesomerError
@@ -75,12 +75,10 @@ class Decoder(nn.Module):
 
     def forward(self, entered: Tensor, rows: NodeRows | EdgeRows, wanted: Tensor) -> Decoded:
         """entered [R, H], wanted [W] row numbers -> logits [W, columns]. Only wanted rows need the output network."""
-        states = [entered]
-        for block in self.blocks:
-            states.append(block(states[-1], rows))
+        states = run_blocks(self.blocks, entered, rows)
         aggregated = rows.message(states[-1])
         logits = self.predict(self.output(entered.index_select(0, wanted), aggregated.index_select(0, wanted)))
-        return Decoded(entered, states[1:], logits)
+        return Decoded(entered, states, logits)
 
 
 @register

@@ -1,0 +1,247 @@
+"""One GTransformer block as one function with a gradient of its own, for the settings that training on a CPU has.
+
+It computes what `GTransformerBlock` computes part by part (LeakyReLU, no padding rows, at least one round of
+messages). What it saves is passes over memory: states stay network by network [N, R, H], as batched products want
+them; activation and dropout are one factor for each value, written over the mask and used in both directions; sums
+are made in place; weights are cast once.
+
+Shapes: `R` rows, `H` hidden size, `n` heads, `N` = 3n networks, `g` = n attention heads of width `d` = H / n.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mesomer.encoders.rows import NeighbourLists
+
+LEAKY_SLOPE = 0.1
+
+
+class BlockSettings(NamedTuple):
+    """What is fixed of a block; `mask` makes dropout's factors for a tensor, None where nothing is dropped."""
+
+    heads: int
+    rounds: int
+    add_input: bool
+    eps: float
+    dtype: torch.dtype
+    mask: Callable[[Tensor], Tensor] | None
+
+
+class BlockWeights(NamedTuple):
+    """The parameters; those of linear layers are [in, out]."""
+
+    network: Tensor  # [N, H, H]
+    network_bias: Tensor | None  # [N, H]
+    mapping: Tensor  # [3, H, H]: query, key, value
+    mapping_bias: Tensor  # [3, H]
+    merge: Tensor  # [n, H, H]
+    merge_bias: Tensor | None  # [H]
+    scale: Tensor  # [H], of the layer norm
+    shift: Tensor  # [H]
+
+    def cast(self, dtype: torch.dtype) -> BlockWeights:
+        """In the precision of the products; the layer norm keeps its own."""
+        products = (None if x is None else x.to(dtype) for x in self[:6])
+        return BlockWeights(*products, self.scale, self.shift)  # type: ignore[arg-type]
+
+
+@dataclass
+class _Kept:
+    """What the gradient needs of a forward pass."""
+
+    messages: list[Tensor] = field(default_factory=list)  # [R, H] of the first round, then [N, R, H]
+    factors: list[Tensor] = field(default_factory=list)  # [N, R, H] of each round
+    rest: tuple[Tensor, ...] = ()
+    masks: tuple[Tensor, ...] = ()  # of the attention's shares and of the output
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it in one tuple."""
+        return (*self.messages, *self.factors, *self.rest, *self.masks)
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor], rounds: int) -> _Kept:
+        """The inverse of `tensors`."""
+        rest = tensors[2 * rounds :]
+        return cls(list(tensors[:rounds]), list(tensors[rounds : 2 * rounds]), tuple(rest[:7]), tuple(rest[7:]))
+
+
+def fused_block(x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings) -> Tensor:
+    """[R, H] -> [R, H] in the precision of `settings`."""
+    x = x.to(settings.dtype)
+    if torch.is_grad_enabled():
+        return _FusedBlock.apply(lists, settings, x, *weights)
+    with torch.autocast(x.device.type, enabled=False):
+        return _run(x, weights.cast(settings.dtype), lists, settings, None)
+
+
+class _FusedBlock(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, lists: NeighbourLists, settings: BlockSettings, x: Tensor, *weights: Tensor) -> Tensor:
+        kept = _Kept()
+        with torch.autocast(x.device.type, enabled=False):
+            cast = BlockWeights(*weights).cast(settings.dtype)
+            y = _run(x, cast, lists, settings, kept)
+        ctx.lists, ctx.settings = lists, settings
+        ctx.dtypes = [None if weight is None else weight.dtype for weight in weights]
+        ctx.save_for_backward(*cast, *kept.tensors())
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        weights = BlockWeights(*ctx.saved_tensors[: len(BlockWeights._fields)])
+        kept = _Kept.of(ctx.saved_tensors[len(weights) :], ctx.settings.rounds)
+        with torch.autocast(gradient.device.type, enabled=False):
+            of_x, found = _gradients(gradient, weights, ctx.lists, ctx.settings, kept)
+        casts = (part if dtype is None else part.to(dtype) for part, dtype in zip(found, ctx.dtypes, strict=True))
+        return None, None, of_x, *casts
+
+
+def _run(
+    x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings, kept: _Kept | None
+) -> Tensor:
+    networks, (rows, hidden), n, mask = weights.network.shape[0], x.shape, settings.heads, settings.mask
+    state = x
+    for step in range(settings.rounds):
+        message = lists.sum(state)
+        each = message if step else message.expand(networks, rows, hidden)
+        state = _mapped_messages(x, each, weights, settings.add_input)
+        if kept is None:
+            F.leaky_relu_(state, LEAKY_SLOPE)
+            if mask is not None:
+                state.mul_(mask(state))
+        else:
+            factors = torch.ones_like(state) if mask is None else mask(state)
+            # the gradient of LeakyReLU for the mask: the factor of activation and dropout together
+            torch.ops.aten.leaky_relu_backward.grad_input(factors, state, LEAKY_SLOPE, False, grad_input=factors)
+            state.mul_(factors)
+            kept.messages.append(message)
+            kept.factors.append(factors)
+    mapped = torch.baddbmm(weights.mapping_bias.unsqueeze(1), state.view(3, n * rows, hidden), weights.mapping)
+    q, k, v = mapped.view(3, n, rows, hidden).unbind(0)
+    scores = _pair_products(q, k) / math.sqrt(hidden // n)
+    share = torch.softmax(scores, dim=1, dtype=_wide(x.dtype)).to(x.dtype)
+    masks = () if mask is None else (mask(share), mask(x))
+    mixed = _weighted_sums(_widened(share * masks[0] if masks else share, hidden), v)
+    merged = torch.mm(mixed[0], weights.merge[0])
+    for head in range(1, n):
+        torch.addmm(merged, mixed[head], weights.merge[head], out=merged)
+    if weights.merge_bias is not None:
+        merged.add_(weights.merge_bias)
+    y, mean, spread = torch.native_layer_norm(merged, (hidden,), weights.scale, weights.shift, settings.eps)
+    if kept is not None:
+        kept.rest, kept.masks = (state, mapped, share, mixed, merged, mean, spread), masks
+    return y.mul_(masks[1]) if masks else y
+
+
+def _mapped_messages(x: Tensor, message: Tensor, weights: BlockWeights, add_input: bool) -> Tensor:
+    """One round before the activation: messages [N, R, H] by the weights, plus bias and input where there are any."""
+    if weights.network_bias is None:
+        if not add_input:
+            return torch.bmm(message, weights.network)
+        opened = x.expand(message.shape).contiguous()
+    else:
+        # a broadcast copy is fast and a broadcast sum is not, in bfloat16 by a factor of seven
+        opened = weights.network_bias.unsqueeze(1).expand(message.shape).contiguous()
+        if add_input:
+            opened.add_(x)
+    return torch.baddbmm(opened, message, weights.network, out=opened)
+
+
+def _gradients(
+    gradient: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings, kept: _Kept
+) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """The gradient of the input, and of each of the weights."""
+    n, (rows, hidden) = settings.heads, gradient.shape
+    state, mapped, share, mixed, merged, mean, spread = kept.rest
+    if kept.masks:
+        gradient = gradient * kept.masks[1]
+    of_merged, of_scale, of_shift = torch.ops.aten.native_layer_norm_backward(
+        gradient.contiguous(), merged, (hidden,), mean, spread, weights.scale, weights.shift, [True, True, True]
+    )
+    each = of_merged.expand(n, rows, hidden)
+    of_merge = torch.bmm(mixed.transpose(1, 2), each)
+    of_merge_bias = None if weights.merge_bias is None else _wide_sum(of_merged, 0)
+    of_mixed = torch.bmm(each, weights.merge.transpose(1, 2))
+    of_mapped = _attention_gradient(of_mixed, mapped.view(3, n, rows, hidden), share, kept.masks)
+    of_mapped = of_mapped.view(3, n * rows, hidden)
+    of_mapping = torch.bmm(state.view(3, n * rows, hidden).transpose(1, 2), of_mapped)
+    of_state = torch.bmm(of_mapped, weights.mapping.transpose(1, 2)).view(3 * n, rows, hidden)
+
+    of_network, of_bias, of_x = 0.0, 0.0, 0.0
+    for step in reversed(range(settings.rounds)):
+        of_hidden = of_state.mul_(kept.factors[step])
+        message = kept.messages[step]
+        each = message if step else message.expand(of_hidden.shape)
+        of_network = of_network + torch.bmm(each.transpose(1, 2), of_hidden).to(of_scale.dtype)
+        if weights.network_bias is not None:
+            of_bias = of_bias + _wide_sum(of_hidden, 1)
+        if settings.add_input:
+            of_x = of_x + _wide_sum(of_hidden, 0)
+        back = weights.network.transpose(1, 2)
+        if step:
+            of_state = lists.transposed_sum(torch.bmm(of_hidden, back))
+        else:
+            of_message = torch.mm(of_hidden[0], back[0])
+            for network in range(1, 3 * n):
+                torch.addmm(of_message, of_hidden[network], back[network], out=of_message)
+            of_x = of_x + lists.transposed_sum(of_message)
+    of_bias_or_none = None if weights.network_bias is None else of_bias
+    found = (
+        of_network, of_bias_or_none, of_mapping, _wide_sum(of_mapped, 1), of_merge, of_merge_bias, of_scale, of_shift
+    )  # fmt: skip
+    return of_x.to(gradient.dtype), found
+
+
+def _attention_gradient(of_mixed: Tensor, mapped: Tensor, share: Tensor, masks: tuple[Tensor, ...]) -> Tensor:
+    """The gradient of query, key and value [3, n, R, H]."""
+    q, k, v = mapped.unbind(0)
+    n, hidden = q.shape[0], q.shape[-1]
+    of_mapped = torch.empty_like(mapped)
+    used = _widened(share * masks[0] if masks else share, hidden)
+    _weighted_sums(used.transpose(0, 1), of_mixed, out=of_mapped[2])
+    of_share = _pair_products(of_mixed, v)
+    if masks:
+        of_share.mul_(masks[0])
+    # of the scores: share * (gradient - sum over j of share * gradient), and the scale of the products
+    weighted = share.to(_wide(share.dtype)) * of_share
+    of_scores = weighted - share * weighted.sum(1, keepdim=True)
+    wide = _widened(of_scores.div_(math.sqrt(hidden // n)).to(q.dtype), hidden)
+    _weighted_sums(wide, k, out=of_mapped[0])
+    _weighted_sums(wide.transpose(0, 1), q, out=of_mapped[1])
+    return of_mapped
+
+
+def _pair_products(a: Tensor, b: Tensor) -> Tensor:
+    """Products of all pairs of states of one row, head by head: [n, R, H] twice -> [i, j, R, g]."""
+    n, rows, hidden = a.shape
+    return (a.unsqueeze(1) * b.unsqueeze(0)).view(n, n, rows, n, hidden // n).sum(-1)
+
+
+def _widened(share: Tensor, hidden: int) -> Tensor:
+    """[i, j, R, g] -> [i, j, R, H]: written out, because products with a broadcast last axis are slow in bfloat16."""
+    return share.unsqueeze(-1).expand(*share.shape, hidden // share.shape[-1]).flatten(3)
+
+
+def _weighted_sums(share: Tensor, states: Tensor, out: Tensor | None = None) -> Tensor:
+    """Sums over j of share [i, j, R, H] times states [j, R, H] -> [i, R, H]."""
+    total = torch.mul(share[:, 0], states[0], out=out)
+    for j in range(1, states.shape[0]):
+        total.addcmul_(share[:, j], states[j])
+    return total
+
+
+def _wide_sum(x: Tensor, axis: int) -> Tensor:
+    """A sum in float32 at least."""
+    return x.sum(axis, dtype=_wide(x.dtype))
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
