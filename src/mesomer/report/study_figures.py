@@ -58,7 +58,7 @@ def paired_figure(study: Study, split: SplitVerdict) -> Figure:
         ax.plot(x, scores, "o", ms=3, color=GREY, mew=0)
         for at, mean in zip(x, scores.mean(1), strict=True):
             ax.plot([at - 0.13, at + 0.13], [mean, mean], "-", color=GREY, lw=3)
-        ax.set_xticks(x, labels=[_lines(speak.labels[arm], 16) for arm in arms])
+        ax.set_xticks(x, labels=[wrapped(speak.labels[arm], 16) for arm in arms])
         ax.set(ylabel=with_unit(speak.metric, speak.unit or None), xlim=(-0.3, len(arms) - 0.7))
         won = int((sign * (scores[main] - scores[0]) > 0).sum()) if main > 0 else 0
         total = scores.shape[1]
@@ -81,7 +81,7 @@ def gains_figure(title: str, rows: Sequence[tuple[str, Contrast]], study: Study,
             colour = {"helps": BETTER, "hurts": WORSE}.get(row.verdict, GREY)
             ax.plot([row.wide_low, row.wide_high], [at, at], "-", color=colour, lw=2.2)
             ax.plot([row.gain], [at], "o", color=colour, ms=6)
-        ax.set_yticks(range(len(rows)), labels=[_lines(label, 22) for label, _ in rows])
+        ax.set_yticks(range(len(rows)), labels=[wrapped(label, 22) for label, _ in rows])
         ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=with_unit(f"Gain in {speak.metric}", speak.unit or None))
         told = "; ".join(
             f"{label} {speak.signed(row.gain)} ({speak.signed(row.wide_low)} to {speak.signed(row.wide_high)}), "
@@ -112,7 +112,7 @@ def pairs_figure(study: Study, split: SplitVerdict) -> Figure:
             ax.plot([mean], [at], "o", color=colour, ms=6)
         edge = best - pairs.half_bar if study.better == "max" else best + pairs.half_bar
         ax.axvline(edge, color=BETTER, lw=1, ls=(0, (4, 3)))
-        ax.set_yticks(range(len(order)), labels=[_lines(speak.labels[arm], 22) for arm in order])
+        ax.set_yticks(range(len(order)), labels=[wrapped(speak.labels[arm], 22) for arm in order])
         ax.set(ylim=(len(order) - 0.5, -0.5), xlabel=with_unit(speak.metric, speak.unit or None))
         told = "; ".join(f"{speak.labels[arm]} {speak.score(pairs.means[arm])}" for arm in order)
         caption = (
@@ -177,7 +177,7 @@ def _label_axis(ax: Any, counts: Sequence[float]) -> None:
     ax.set_xlabel("Labelled molecules (logarithmic)")
 
 
-def _lines(label: str, width: int) -> str:
+def wrapped(label: str, width: int) -> str:
     """A label over several lines, broken between words only, at most three lines long."""
     return "\n".join(textwrap.wrap(label, width, break_on_hyphens=False, max_lines=3, placeholder=" …"))
 
