@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 
 import numpy as np
 import pytest
-from simulated_studies import add_predictions, change_rows, read_rows, write_rows, write_study
+from simulated_studies import ARMS, add_predictions, change_rows, read_rows, write_rows, write_study
 
 from mesomer.errors import MesomerError
 from mesomer.report.study_balance import balanced, size_ratio
@@ -306,3 +307,47 @@ def test_no_results_yet(tmp_path):
     folder = write_study(tmp_path / "s")
     write_rows(folder, [])
     assert analyse(read_study(folder)) == [] and "value" in COLUMNS
+
+
+def test_splits_that_are_drawn_have_no_folds(tmp_path):
+    folder = write_study(tmp_path / "s", {"pretrained": 0.2}, splits=("balanced",), folds=1)
+    plan = json.loads((folder / "study.json").read_text())
+    plan["design"] |= {"folds": 5, "rules": {"balanced": "balanced"}}
+    (folder / "study.json").write_text(json.dumps(plan))
+    change_rows(folder, lambda row: row | {"n_test": "100", "n_train": "800", "n_valid": "100"})
+    split = split_of(folder, "balanced")
+    assert split.ratio == 0.125 and split.table.missing == 0 and split.primary.folds == 5
+
+
+def test_the_score_without_search(tmp_path):
+    folder = write_study(tmp_path / "s", splits=("scaffold",))
+    rows = read_rows(folder)
+    lines = [
+        [*(row[name] for name in COLUMNS), float(row["value"]) + 0.1 if row["arm"] == "random" else ""] for row in rows
+    ]
+    with open(folder / "results.csv", "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([[*COLUMNS, "value_default"], *lines])
+    found = {figures.arm.name: figures for figures in split_of(folder).arms}
+    assert found["random"].default == pytest.approx(found["random"].mean + 0.1)
+    assert math.isnan(found["pretrained"].default)
+
+
+def test_the_headline_is_about_a_trained_network(tmp_path):
+    frozen = [{"name": "frozen", "label": "f", "kind": "frozen"},
+              {"name": "frozen_random", "label": "fr", "kind": "frozen", "twin_of": "frozen"}]  # fmt: skip
+    study = read_study(write_study(tmp_path / "s", arms=[*frozen, *ARMS]))
+    assert study.main == "pretrained"
+    assert [(row.first, row.second) for row in analyse(study)[0].own_twins] == [
+        ("frozen", "frozen_random"), ("pretrained", "random"),
+    ]  # fmt: skip
+    assert read_study(write_study(tmp_path / "f", arms=frozen)).main == "frozen"
+
+
+def test_classes_have_no_interval_over_molecules(tmp_path):
+    data = {"file": "d.csv", "molecules": 90, "targets": [{"name": "logS", "task": "multiclass"}]}
+    folder = write_study(tmp_path / "s", metric="rmse", splits=("random",), repeats=2, folds=3, molecules=90)
+    add_predictions(folder, {"pretrained": 0.4, "random": 0.6})
+    assert split_of(folder, "random").molecules is not None
+    plan = json.loads((folder / "study.json").read_text()) | {"data": data}
+    (folder / "study.json").write_text(json.dumps(plan))
+    assert split_of(folder, "random").molecules is None

@@ -81,7 +81,7 @@ def summary_lines(study: Study, found: Sequence[SplitVerdict]) -> list[str]:
     for split in found:
         lines += ["", f"{speak.scored()}, {split.split} splits, mean of {len(split.table.folds)} folds"]
         gains = {row.first: row for row in split.against_twin}
-        for arm in sorted(split.arms, key=lambda a: (a.mean != a.mean, -a.mean if speak.better == "max" else a.mean)):
+        for arm in tables.best_first(split, speak.better):
             gain = gains.get(arm.arm.name)
             ends = "" if gain is None else f"  {speak.signed(gain.wide_low)} to {speak.signed(gain.wide_high)}"
             words = "" if gain is None else f"  {speak.signed(gain.gain)} over the twin{ends}"
@@ -121,7 +121,10 @@ def study_page(study: Study, found: Sequence[SplitVerdict]) -> str:
         "overlap_lines": _overlap_lines(study, order),
         "overlap_tables": [tables.novel_table(study, split) for split in order],
         "data": _data_facts(study),
-        "checks": None if study.checks is None else [_check(entry) for entry in _by_severity(study.checks)],
+        "overlap_checks": [_check(entry) for entry in study.checks or [] if _is_overlap(entry)],
+        "checks": None
+        if study.checks is None
+        else [_check(entry) for entry in _by_severity(study.checks) if not _is_overlap(entry)],
         "costs": _costs(study),
         "cost_figures": [figure for split in order if (figure := fig.cost_figure(study, split))],
         "pilot_lines": _pilot_lines(study),
@@ -159,6 +162,7 @@ def _split_values(study: Study, split: SplitVerdict, similar: Any) -> dict[str, 
         "references": tables.references_table(study, split),
         "own_twins": tables.own_twins_table(study, split),
         "targets": tables.targets_table(study, split),
+        "others": tables.others_table(study, split),
         "zones": tables.zones_table(study, split),
         "figures": [*fig.split_figures(study, split), *([similar] if similar else [])],
         "notes": notes,
@@ -211,6 +215,10 @@ def _data_facts(study: Study) -> list[tuple[str, str]]:
     return facts
 
 
+def _is_overlap(entry: Mapping[str, Any]) -> bool:
+    return str(entry["check"]).startswith("overlap")
+
+
 def _by_severity(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     order = list(_SEVERITIES)
     return sorted(checks, key=lambda c: order.index(c["severity"]) if c.get("severity") in order else len(order))
@@ -238,7 +246,11 @@ def _check(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _costs(study: Study) -> list[tuple[str, str]]:
     seconds = sum(run.seconds for run in study.runs.values() if run.seconds == run.seconds)
     machine = study.facts.get("machine") or {}
-    words = [f"{tidy(key)} {tidy(value)}" for key, value in machine.items() if value and key != "host"]
+    words = [
+        f"{', '.join(map(tidy, value)) if isinstance(value, list) else tidy(value)}" + (f" {unit}" if unit else "")
+        for key, unit in (("processor", ""), ("cores", "cores"), ("memory_gb", "GB"), ("gpus", ""), ("system", ""))
+        if (value := machine.get(key))
+    ]
     return [
         ("Trainings", f"{len(study.runs):,}, of which {sum(bool(run.failed) for run in study.runs.values()):,} failed"),
         ("Time of all trainings", duration(seconds)),

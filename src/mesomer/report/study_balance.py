@@ -89,7 +89,7 @@ def balanced(
         failures += why
     folds = sorted(table)
     scores = {arm: np.array([table[fold][arm] for fold in folds], dtype=np.float64) for arm in compared}
-    return Balanced(folds, scores, max(0, study.planned_folds - len(common)), undefined, failures, left_out)
+    return Balanced(folds, scores, max(0, study.planned_folds(split) - len(common)), undefined, failures, left_out)
 
 
 def _common(ran: Mapping[str, set[Fold]]) -> tuple[list[str], set[Fold]]:
@@ -108,7 +108,10 @@ def _score(study: Study, cell: Cell, target: str, metric: str, novel: bool) -> f
     """The score of a cell; NaN where it failed or where there is none."""
     if study.runs[cell].failed:
         return float("nan")
-    return study.scores.get((cell, target, metric), (float("nan"),) * 2)[int(novel)]
+    found = study.scores.get((cell, target, metric))
+    if found is None:
+        return float("nan")
+    return found.novel if novel else found.value
 
 
 def _filled(
@@ -133,16 +136,20 @@ def _filled(
 
 
 def size_ratio(study: Study, split: str) -> float:
-    """Mean of test size by training size over the folds of one kind of split; the validation part counts as training.
+    """Mean of test size by training size over the folds of one kind of split.
 
-    Raises `MesomerError` where two arms were tested on different numbers of molecules: they did not see the same fold.
+    The validation part of a fold is taken from its training part and counts with it; that of a drawn split is a part
+    of its own and does not. Raises `MesomerError` where two arms were tested on different numbers of molecules: they
+    did not see the same fold.
     """
     sizes: dict[Fold, tuple[int, int, str]] = {}
+    folded = study.folded(split)
     for cell, run in study.runs.items():
-        if cell.split != split or cell.labels is not None or not run.test or not run.train + run.valid:
+        train = run.train + (run.valid if folded else 0)
+        if cell.split != split or cell.labels is not None or not run.test or not train:
             continue
         fold = (cell.repeat, cell.fold)
-        test, _, arm = sizes.setdefault(fold, (run.test, run.train + run.valid, cell.arm))
+        test, _, arm = sizes.setdefault(fold, (run.test, train, cell.arm))
         if test != run.test:
             raise MesomerError(
                 f"{study.folder}: in repeat {cell.repeat}, fold {cell.fold} of the {split} split {arm} was tested on "
@@ -150,7 +157,7 @@ def size_ratio(study: Study, split: str) -> float:
                 "Arms are comparable on the very same folds only: remove the cells of one and run them again.",
             )
     if not sizes:
-        return fold_ratio(int(study.facts["design"]["folds"]))
+        return fold_ratio(study.folds_of(split)) if folded else 1 / 8
     return mean_ratio([size[0] for size in sizes.values()], [size[1] for size in sizes.values()])
 
 

@@ -210,13 +210,16 @@ def similarity_figure(study: Study, split: SplitVerdict, predictions: Prediction
     if predictions is None or predictions.similarity is None or study.main is None:
         return None
     speak, told = speech(study), []
-    regression = study.metric in ("rmse", "mae", "r2", "pearson", "spearman")
+    task = str(study.target(study.targets[0]).get("task", ""))
+    regression, classes = task == "regression", task == "multiclass"
     error_name = "Mean absolute error" if regression else "Mean distance of probability and label"
+    error_name = "Share of wrong classes" if classes else error_name
     with _axes(width=4.6, height=3.3) as (ax, finish):
         for arm, colour in ((study.twins[study.main], WORSE), (study.main, BETTER)):
             part = predictions.where(split.split, arm)
             assert part.similarity is not None
             error = np.abs(part.truth - part.predicted)
+            error = (error > 0).astype(float) if classes else error
             good = np.isfinite(error) & np.isfinite(part.similarity)
             if good.sum() < 2 * _FIFTHS:
                 return None
@@ -227,7 +230,7 @@ def similarity_figure(study: Study, split: SplitVerdict, predictions: Prediction
             told.append(f"{speak.labels[arm]}: " + ", ".join(f"{b:.3g} at {a:.2f}" for a, b in zip(x, y, strict=True)))
         ax.set(xlabel="Tanimoto similarity to the nearest training molecule", xlim=(-0.02, 1.02))
         ax.set_ylabel(with_unit(error_name, speak.unit if regression else None))
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
         caption = f"{error_name} by fifths of similarity, all test molecules."
         title = f"Near and far molecules, {split.split} splits"

@@ -2,6 +2,7 @@
 
 Decided: `results.csv` may be several files joined end to end (parts run on several machines), so repeated header lines
 and repeated cells are accepted; of a cell that was run twice the first counts, and the report says how many there were.
+`value_default`, the score of the setting without search, is optional.
 Scores of further metrics are kept only for the mean over targets: a set with 600 targets would fill the memory else.
 """
 
@@ -67,6 +68,16 @@ class Run(NamedTuple):
     failed: str
 
 
+class Score(NamedTuple):
+    """One score of a cell; NaN where there is none."""
+
+    value: float
+    novel: float = math.nan
+    """On test molecules outside the pre-training corpus."""
+    default: float = math.nan
+    """With the first setting, without search."""
+
+
 @dataclass(frozen=True)
 class Study:
     """A study as far as it got."""
@@ -75,8 +86,8 @@ class Study:
     facts: Mapping[str, Any]
     arms: Mapping[str, Arm]
     runs: Mapping[Cell, Run]
-    scores: Mapping[tuple[Cell, str, str], tuple[float, float]]
-    """(cell, target, metric): the score on all test molecules and on those outside the pre-training corpus."""
+    scores: Mapping[tuple[Cell, str, str], Score]
+    """By cell, target and metric."""
     checks: list[dict[str, Any]] | None
     pilot: Mapping[str, Any] | None
     repeated_cells: int
@@ -101,10 +112,20 @@ class Study:
         """Kinds of split, as planned."""
         return [str(name) for name in self.facts["design"]["splits"]]
 
-    @property
-    def planned_folds(self) -> int:
+    def folded(self, split: str) -> bool:
+        """Whether a kind of split divides all molecules into folds; others draw one division a repeat."""
+        from mesomer.data.splits import find_rule
+
+        rule = self.facts["design"].get("rules", {}).get(split)
+        return True if rule is None else find_rule(rule).folded
+
+    def folds_of(self, split: str) -> int:
+        """Folds of each repeat."""
+        return int(self.facts["design"]["folds"]) if self.folded(split) else 1
+
+    def planned_folds(self, split: str) -> int:
         """Repeats times folds."""
-        return int(self.facts["design"]["repeats"]) * int(self.facts["design"]["folds"])
+        return int(self.facts["design"]["repeats"]) * self.folds_of(split)
 
     @property
     def targets(self) -> list[str]:
@@ -132,8 +153,9 @@ class Study:
 
     @property
     def main(self) -> str | None:
-        """The pre-trained arm of the headline: the first one that has a twin."""
-        return next((name for name in self.arms if name in self.twins), None)
+        """The pre-trained arm of the headline: the first trained network with a twin, else the first arm with one."""
+        able = [arm for arm in self.arms.values() if arm.name in self.twins]
+        return next((arm.name for arm in sorted(able, key=lambda arm: arm.kind != "network")), None)
 
 
 def read_study(folder: str | Path) -> Study:
@@ -188,10 +210,10 @@ def _check(folder: Path, facts: Any) -> None:
 
 def _results(
     path: Path, facts: Mapping[str, Any], arms: Mapping[str, Arm]
-) -> tuple[dict[Cell, Run], dict[tuple[Cell, str, str], tuple[float, float]], int]:
+) -> tuple[dict[Cell, Run], dict[tuple[Cell, str, str], Score], int]:
     """Runs and scores of results.csv, and how many cells were given more than once."""
     runs: dict[Cell, Run] = {}
-    scores: dict[tuple[Cell, str, str], tuple[float, float]] = {}
+    scores: dict[tuple[Cell, str, str], Score] = {}
     again: set[Cell] = set()
     single = len(facts["data"]["targets"]) == 1
     if not path.is_file():
@@ -213,7 +235,7 @@ def _results(
             row = dict(zip(head, cells, strict=True))
             try:
                 cell, run = _cell(row), _run(row)
-                figures = _number(row["value"]), _number(row["value_novel"])
+                figures = Score(*(_number(row.get(name, "")) for name in ("value", "value_novel", "value_default")))
             except ValueError as error:
                 raise MesomerError(f"{path}, line {lines.line_num}: {error}.", "Remove the line.") from error
             if cell.arm not in arms:

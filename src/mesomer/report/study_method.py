@@ -20,7 +20,9 @@ FILES = [
         "failed",
     ),
     ("predictions.csv.gz or .csv", "measured and predicted value of every molecule while it was held out"),
-    ("splits.csv", "which molecule was in which part of which fold"),
+    ("splits-*.csv", "which molecule was in which part of which fold"),
+    ("molecules.csv", "row, SMILES, InChIKey and labels of every molecule used"),
+    ("overlap.json", "rows of the molecules that are in the pre-training corpus: exact, without stereo, by scaffold"),
     ("verdicts.json", "every comparison of this page with all its digits"),
     ("checks.json", "what was found in the data before training"),
     ("pilot.json", "the spread that the pilot saw and what each design could detect"),
@@ -50,11 +52,12 @@ def method_paragraph(study: Study, found: Sequence[SplitVerdict]) -> str:
         )
     if design.get("trials"):
         said.append(
-            f"Every arm that has settings was given {design['trials']} trial{'s' if design['trials'] != 1 else ''} "
+            f"Every arm was given at most {design['trials']} setting{'s' if design['trials'] != 1 else ''} to try "
             "inside the training part of each fold."
         )
-    if design.get("budget"):
-        said.append(f"Budget: {_budget(design['budget'])}.")
+    budget = _budget(design)
+    if budget:
+        said.append(f"Budget: {budget}.")
     if study.label_counts:
         counts = ", ".join(f"{count:,}" for count in study.label_counts)
         said.append(f"For the learning curve the training parts were cut to {counts} labels.")
@@ -97,10 +100,15 @@ def _targets_word(study: Study) -> str:
     return f"{' and '.join(filter(None, kinds))} target{'s' if len(study.targets) > 1 else ''}".strip()
 
 
-def _budget(budget: Any) -> str:
-    if isinstance(budget, Mapping):
-        return ", ".join(f"{tidy(name).replace('_', ' ')} {tidy(value)}" for name, value in budget.items())
-    return tidy(budget)
+def _budget(design: Mapping[str, Any]) -> str:
+    """The plain values of the budget, and how long a network was trained."""
+    words = {"epochs": "at most {} epochs", "batch_size": "batches of {}", "patience": "patience of {} epochs"}
+    said = [text.format(tidy(design[key])) for key, text in words.items() if design.get(key)]
+    for name, value in (design.get("budget") or {}).items():
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            shown = f"{value:.4g}" if isinstance(value, float) else tidy(value)
+            said.append(f"{tidy(name).replace('_', ' ')} {shown}")
+    return ", ".join(said)
 
 
 def _versions(found: Any) -> str:
@@ -122,6 +130,6 @@ def files_here(study: Study) -> list[tuple[str, str]]:
     rows = []
     for name, words in FILES:
         names = ("predictions.csv.gz", "predictions.csv") if name.startswith("predictions") else (name,)
-        here = name in made or any((study.folder / each).is_file() for each in names)
+        here = name in made or any(any(study.folder.glob(each)) for each in names)
         rows.append((name, words if here else f"{words} ({NOT_HERE})"))
     return rows

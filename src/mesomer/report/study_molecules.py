@@ -54,8 +54,10 @@ def over_molecules(
     study: Study, split: str, pair: Pairing, predictions: Predictions | None
 ) -> tuple[float, float] | None:
     """95 % interval of the gain when only the test molecules are drawn anew; None where it cannot be made."""
-    kind = next((kind for kind in ("regression", "binary") if study.metric in METRICS[kind]), None)
-    if predictions is None or kind is None or len(study.targets) != 1:
+    task = str(study.target(study.targets[0]).get("task", ""))
+    kind = {"classification": "binary"}.get(task, task)
+    able = kind in ("regression", "binary") and study.metric in METRICS[kind] and study.folded(split)
+    if predictions is None or not able or len(study.targets) != 1:
         return None
     repeats = [int(r) for r in np.unique(predictions.repeat) if _whole(study, split, pair, int(r))]
     first, second = (predictions.where(split, arm) for arm in pair)
@@ -85,7 +87,7 @@ def _whole(study: Study, split: str, pair: Pairing, repeat: int) -> bool:
         for cell, run in study.runs.items()
         if (cell.split, cell.repeat, cell.labels) == (split, repeat, None) and cell.arm in pair
     ]
-    return len(runs) == 2 * int(study.facts["design"]["folds"]) and not any(run.failed for run in runs)
+    return len(runs) == 2 * study.folds_of(split) and not any(run.failed for run in runs)
 
 
 def _by_molecule(part: Predictions, rows: NDArray, repeats: Sequence[int]) -> tuple[NDArray, NDArray]:

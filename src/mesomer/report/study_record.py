@@ -50,7 +50,7 @@ def _split(study: Study, split: SplitVerdict) -> dict[str, Any]:
     return {
         "test_to_train": split.ratio,
         "folds": {
-            "planned": study.planned_folds,
+            "planned": study.planned_folds(split.split),
             "counted": [{"repeat": repeat, "fold": fold} for repeat, fold in table.folds],
             "missing": table.missing,
             "metric_undefined": [{"repeat": repeat, "fold": fold} for repeat, fold in table.undefined],
@@ -65,6 +65,7 @@ def _split(study: Study, split: SplitVerdict) -> dict[str, Any]:
                 "low": arm.low,
                 "high": arm.high,
                 "mean_outside_corpus": arm.novel,
+                "mean_without_search": arm.default,
                 "other_metrics": arm.others,
                 "failed_folds": arm.failed,
                 "cells": arm.cells,

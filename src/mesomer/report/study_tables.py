@@ -9,7 +9,7 @@ from mesomer.report.page import NONE, duration, number
 from mesomer.report.study_contrasts import Contrast
 from mesomer.report.study_folder import Study, tidy
 from mesomer.report.study_text import METRIC_LABELS, Speech, listed, speech
-from mesomer.report.study_verdicts import SplitVerdict
+from mesomer.report.study_verdicts import ArmFigures, SplitVerdict
 from mesomer.statistics.verdicts import FACTORS
 
 MOST_TARGETS = 50
@@ -25,30 +25,47 @@ class Table(NamedTuple):
 
 
 def arms_table(study: Study, split: SplitVerdict) -> Table:
-    """Scores of every arm with intervals, further metrics, failures, time and parameters; the best first."""
+    """Scores of every arm with intervals, failures, time and parameters; the best first."""
     speak = speech(study)
-    others = sorted({metric for arm in split.arms for metric in arm.others})
-    order = sorted(split.arms, key=lambda arm: (arm.mean != arm.mean, -arm.mean if study.better == "max" else arm.mean))
+    searched = any(arm.default == arm.default for arm in split.arms)
     rows = [
         [
             figures.arm.label,
             speak.score(figures.mean),
             f"{speak.score(figures.low)} to {speak.score(figures.high)}" if figures.low == figures.low else NONE,
-            *(number(figures.others.get(metric)) for metric in others),
+            *([speak.score(figures.default)] if searched else []),
             f"{figures.cells}" + (f", {figures.failed} failed" if figures.failed else ""),
             duration(figures.seconds) if figures.cells else NONE,
             NONE if figures.arm.parameters is None else f"{figures.arm.parameters:,}",
         ]
-        for figures in order
+        for figures in best_first(split, study.better)
     ]
-    folds = len(split.table.folds)
     caption = (
-        f"{speak.scored()} on held-out molecules, {'higher' if study.better == 'max' else 'lower'} is better, "
-        f"best first; mean of the {folds} folds that all arms here have finished. Time: all folds together."
+        f"{speak.scored()} on held-out molecules, {'higher' if study.better == 'max' else 'lower'} is better, best "
+        f"first; mean of the {len(split.table.folds)} folds that all arms here have finished. Time: all folds together."
     )
-    head = ["Arm", speak.metric, "95 % interval", *(METRIC_LABELS.get(m, tidy(m)) for m in others), "Folds run",
-            "Time", "Trained parameters"]  # fmt: skip
-    return Table(caption, head, rows)
+    if searched:
+        caption += " Without search: the first of the settings that were tried."
+    head = ["Arm", speak.metric, "95 % interval", *(["Without search"] if searched else []), "Folds run", "Time"]
+    return Table(caption, [*head, "Trained parameters"], rows)
+
+
+def best_first(split: SplitVerdict, better: str) -> list[ArmFigures]:
+    """The arms by their mean score; those without one last."""
+    return sorted(split.arms, key=lambda arm: (arm.mean != arm.mean, -arm.mean if better == "max" else arm.mean))
+
+
+def others_table(study: Study, split: SplitVerdict) -> Table | None:
+    """Further metrics; None where there are none."""
+    metrics = sorted({metric for arm in split.arms for metric in arm.others})
+    if not metrics:
+        return None
+    rows = [
+        [figures.arm.label, *(number(figures.others.get(metric)) for metric in metrics)]
+        for figures in best_first(split, study.better)
+    ]
+    caption = "Further metrics, mean over the folds that each arm has finished; no verdict is drawn from them."
+    return Table(caption, ["Arm", *(METRIC_LABELS.get(metric, tidy(metric)) for metric in metrics)], rows)
 
 
 def twin_table(study: Study, split: SplitVerdict) -> Table | None:
@@ -169,11 +186,15 @@ def pilot_table(study: Study) -> Table | None:
             speak.score(float(row["mde"])),
             f"{int(row['cells']):,}",
             duration(60 * float(row["minutes"])),
+            *([] if "can_show_equality" not in row else ["yes" if row["can_show_equality"] else "no"]),
         ]
         for row in designs
     ]
     caption = "What was expected before the study, from a cheap pilot on the same folds."
-    return Table(caption, ["Design", "Smallest detectable difference", "Trainings", "Time"], rows)
+    head = ["Design", "Smallest detectable difference", "Trainings", "Time"]
+    if "can_show_equality" in designs[0]:
+        head.append("Can show “no practical difference”")
+    return Table(caption, head, rows)
 
 
 def _contrast_table(caption: str, first: str, rows: Sequence[tuple[str, Contrast]], speak: Speech) -> Table:

@@ -124,7 +124,7 @@ def _sentence(study: Study, split: SplitVerdict) -> str:
     zone = f"{speak.size(primary.zone)}{f' {speak.unit}' if speak.unit else ''}"
     start = f"on {split.split} splits "
     if split.table.missing:
-        start = f"so far ({len(split.table.folds)} of {study.planned_folds} folds) {start}"
+        start = f"so far ({len(split.table.folds)} of {study.planned_folds(split.split)} folds) {start}"
     if split.on_novel:
         start = f"judged on molecules outside the pre-training corpus, {start}"
     words = {
@@ -211,13 +211,14 @@ def cautions(study: Study, found: Sequence[SplitVerdict]) -> list[str]:
 
 def _split_cautions(study: Study, split: SplitVerdict, speak: Speech) -> list[str]:
     table, name, said = split.table, split.split, []
+    planned = study.planned_folds(name)
     if table.missing:
         said.append(
-            f"{_capital(name)} splits: {table.missing} of {study.planned_folds} folds are missing; only folds that all "
+            f"{_capital(name)} splits: {table.missing} of {planned} folds are missing; only folds that all "
             "compared arms have finished are counted. The same command goes on with them."
         )
     for arm, folds in table.left_out.items():
-        ran = "was not run" if not folds else f"has only {folds} of {study.planned_folds} folds"
+        ran = "was not run" if not folds else f"has only {folds} of {planned} folds"
         said.append(f"{_capital(name)} splits: {speak.labels[arm]} {ran} and is not compared.")
     for arm in dict.fromkeys(failure.arm for failure in table.failures):
         mine = [failure for failure in table.failures if failure.arm == arm]

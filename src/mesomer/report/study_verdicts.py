@@ -19,7 +19,7 @@ import numpy as np
 from mesomer.progress import Progress
 from mesomer.report.study_balance import LEAST, Balanced, balanced, label_count, overlap_share, size_ratio
 from mesomer.report.study_contrasts import Contrast, Pairing, Question, compare_arms
-from mesomer.report.study_folder import MEAN, Arm, Predictions, Study, read_predictions
+from mesomer.report.study_folder import MEAN, Arm, Cell, Predictions, Study, read_predictions
 from mesomer.report.study_molecules import over_molecules, target_zone
 from mesomer.statistics import AllPairs, Design, Needed, needed, resampled_t, tukey
 
@@ -37,6 +37,8 @@ class ArmFigures:
     high: float
     novel: float
     """Mean score on test molecules outside the pre-training corpus."""
+    default: float
+    """Mean score with the setting without search; NaN where nothing was searched."""
     others: dict[str, float]
     """Further metric -> mean."""
     failed: int
@@ -163,7 +165,7 @@ def _split(
         untold=untold,
         curve=_curve(study, split, table, headline, ratio),
         molecules=over_molecules(study, split, headline[0], predictions) if single else None,
-        needed=_needed(study, primary, ratio),
+        needed=_needed(study, split, primary, ratio),
     )
 
 
@@ -176,10 +178,10 @@ def _best(study: Study, references: Sequence[Contrast], table: Balanced) -> Cont
 def _other_metrics(study: Study) -> dict[tuple[str, str], dict[str, list[float]]]:
     """(split, arm) -> further metric -> its scores with all labels."""
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    wanted = {study.headline_target, MEAN}
-    for (cell, target, metric), (value, _) in study.scores.items():
-        if metric != study.metric and target in wanted and cell.labels is None and np.isfinite(value):
-            found[cell.split, cell.arm][metric].append(value)
+    wanted = {study.headline_target}
+    for (cell, target, metric), score in study.scores.items():
+        if metric != study.metric and target in wanted and cell.labels is None and np.isfinite(score.value):
+            found[cell.split, cell.arm][metric].append(score.value)
     return found
 
 
@@ -204,11 +206,19 @@ def _figures(
         low=low,
         high=high,
         novel=novel.mean(arm.name) if arm.name in novel.scores else float("nan"),
+        default=_default(study, split, arm, table),
         others={metric: float(np.mean(values)) for metric, values in sorted(others.items())},
         failed=sum(failure.arm == arm.name for failure in table.failures),
         seconds=float(np.nansum([run.seconds for run in runs])),
         cells=len(runs),
     )
+
+
+def _default(study: Study, split: str, arm: Arm, table: Balanced) -> float:
+    """Mean score without search, over the same folds; NaN unless every one of them has it."""
+    keys = [(Cell(split, *fold, arm.name, None), study.headline_target, study.metric) for fold in table.folds]
+    found = [study.scores[key].default for key in keys if key in study.scores]
+    return float(np.mean(found)) if found and len(found) == len(keys) else float("nan")
 
 
 def _curve(study: Study, split: str, table: Balanced, headline: Sequence[Pairing], ratio: float) -> list[CurvePoint]:
@@ -247,9 +257,9 @@ def _targets(
     return rows, [name for name in study.targets if name not in questions]
 
 
-def _needed(study: Study, primary: Contrast | None, ratio: float) -> Needed | None:
+def _needed(study: Study, split: str, primary: Contrast | None, ratio: float) -> Needed | None:
     if primary is None or primary.verdict != "undecided" or primary.spread == 0:
         return None
-    folds = int(study.facts["design"]["folds"])
-    design = Design(primary.folds, ratio, None if primary.folds % folds else folds)
+    folds = study.folds_of(split) if study.folded(split) else None
+    design = Design(primary.folds, ratio, None if folds is None or primary.folds % folds else folds)
     return needed(study.zone, primary.spread, design, int(study.facts["data"]["molecules"]))
