@@ -38,6 +38,22 @@ def test_graphs_are_placed_in_order(monkeypatch, workers):
     assert np.array_equal(found[4].coordinates, [[0, 1, 1], [2, 1, 1], [4, 1, 1]])
     assert geometry_warnings(found) == ["1 of 5 molecules with atoms on top of each other (fragments, mostly)."]
     assert geometry_warnings(found[2:]) == []
+    drawing = Chem.MolFromSmiles("CO")
+    drawing.AddConformer(Chem.Conformer(2))
+    drawing.GetConformer().Set3D(False)
+    mixed = [*mols, drawing]
+    assert geometry_warnings(found, mols) == [
+        "1 of 5 molecules bring their coordinates, those of the other 4 were computed.",
+        "1 of 5 molecules with atoms on top of each other (fragments, mostly): [Cl-].[Na+].",
+    ]
+    [told] = geometry_warnings(found[2:], mixed[2:])
+    assert told.endswith("the other 3 were computed, 1 of which are drawn in the data, in two dimensions.")
+    assert geometry_warnings(found[2:4], mols[2:4]) == geometry_warnings(found[4:], mols[4:]) == []
+    many = [found[1]] * 5
+    assert geometry_warnings(many, [mols[1]] * 5) == [
+        "5 of 5 molecules with atoms on top of each other (fragments, mostly): [Cl-].[Na+], [Cl-].[Na+], [Cl-].[Na+] "
+        "and 2 more."
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +73,9 @@ def test_an_encoder_that_needs_coordinates_is_fine_tuned(tmp_path, encoder_folde
         options=options,
     )  # fmt: skip
     told = (tmp_path / "run" / "log.txt").read_text()
-    assert "1 of 40 molecules with atoms on top of each other" in told
+    assert "1 of 40 molecules with atoms on top of each other (fragments, mostly): [Cl-].[Na+]." in told
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "head of width 200 were trained" in card and "views" not in card
     told = predict(str(table), model=str(tmp_path / "run"), output=str(tmp_path / "out.csv"))
     assert told["failed"] == 0 and told["geometry"]["with atoms on top of each other (fragments, mostly)"] == 1
 
@@ -93,3 +111,22 @@ def test_a_structure_file_keeps_its_coordinates_to_the_graphs(tmp_path):
             assert graph.coordinates.shape == (atoms, 3)
             assert np.array_equal(graph.coordinates[:, 2], np.full(atoms, count + 1.0))
             assert np.array_equal(graph.coordinates[:, 0], 1.25 * np.arange(atoms))
+
+
+def test_fine_tuning_as_published_for_rmat(tmp_path, encoder_folder, monkeypatch):
+    """The published schedule, the last epoch, pooling by attention, a linear head: all by options."""
+    monkeypatch.setattr(geometry, "available_cores", lambda: 1)
+    smiles = molecules(30)
+    table = write_table(tmp_path / "a.csv", {"smiles": smiles, "n": [heteroatoms(text) for text in smiles]})
+    options = FinetuneOptions(
+        epochs=3, batch_size=16, max_lr=1e-2, warmup_epochs=0.6, schedule="inverse_sqrt", select="last", clip=None,
+        readout="attention", ffn_layers=1, dropout=0.0, standardize=False, accelerator="cpu",
+    )  # fmt: skip
+    found = finetune(
+        str(table), targets=["n"], output=tmp_path / "run", model=str(encoder_folder), repeats=1, split="random",
+        task="regression", options=options,
+    )  # fmt: skip
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "one shared attention readout and a linear head were trained" in card
+    assert "then decay with the square root of the step" in card and "the last epoch was kept." in card
+    assert found is not None and (tmp_path / "run" / "report.html").exists() is False

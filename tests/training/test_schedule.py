@@ -36,6 +36,16 @@ def test_published_formula() -> None:
         assert math.isclose(s.rate(step), wanted, rel_tol=1e-12)
 
 
+@pytest.mark.parametrize("warm", [0, 1, 20])
+def test_the_published_formula_of_rmat(warm: int) -> None:
+    """Of its step s = 1, 2, ... (rmat.md 6), given its peak."""
+    s = schedule(shape="inverse_sqrt", init_lr=0.0, final_lr=0.0, warmup_steps=warm)
+    w = max(warm, 1)
+    for number in range(1, 101):
+        assert math.isclose(s.rate(number - 1), 1e-3 * w**0.5 * min(number**-0.5, number * w**-1.5), rel_tol=1e-12)
+    assert schedule(shape="inverse_sqrt", final_lr=8e-4).rate(99) == 8e-4
+
+
 @given(
     shape=st.sampled_from(SHAPES),
     rates=st.tuples(*[st.floats(1e-8, 1.0)] * 3),
@@ -47,9 +57,9 @@ def test_rate_stays_between_its_ends(shape: str, rates: tuple, warm: int, more: 
     init, top, final = rates
     s = schedule(shape=shape, init_lr=init, max_lr=top, final_lr=final, warmup_steps=warm, total_steps=warm + more)
     assert min(rates) * (1 - 1e-9) <= s.rate(step) <= max(rates) * (1 + 1e-9)
-    if shape != "constant":
+    if shape not in ("constant", "inverse_sqrt"):
         assert math.isclose(s.rate(warm + more), final)
-    if warm:
+    if warm and shape != "inverse_sqrt":
         assert math.isclose(s.rate(0), init) and math.isclose(s.rate(warm), top)
 
 

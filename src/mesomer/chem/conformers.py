@@ -76,16 +76,26 @@ def conformers(mols: Iterable[Chem.Mol]) -> np.ndarray:
 
 def placed(graph: MolGraph, mol: Chem.Mol) -> MolGraph:
     """The graph of a molecule with its own coordinates, if it has any in space, or else with computed ones."""
-    if mol.GetNumConformers() and mol.GetConformer().Is3D():
+    if in_space(mol):
         return graph._replace(coordinates=mol.GetConformer().GetPositions().astype(np.float32))
     return graph._replace(coordinates=conformer(mol).coordinates)
 
 
-def graph_counts(graphs: Iterable[MolGraph | None]) -> dict[str, int]:
-    """`conformer_counts` of graphs with coordinates."""
+def in_space(mol: Chem.Mol) -> bool:
+    """Whether a molecule brings coordinates of its own that are not a drawing."""
+    return mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
+
+
+def graph_marks(graphs: Iterable[MolGraph | None]) -> dict[str, np.ndarray]:
+    """`conformer_marks` of those graphs that have coordinates."""
     found = [graph.coordinates for graph in graphs if graph is not None and graph.coordinates is not None]
     counts = np.array([len(coordinates) for coordinates in found], dtype=np.int64)
-    return conformer_counts(np.concatenate([np.zeros((0, 3), np.float32), *found]), counts)
+    return conformer_marks(np.concatenate([np.zeros((0, 3), np.float32), *found]), counts)
+
+
+def graph_counts(graphs: Iterable[MolGraph | None]) -> dict[str, int]:
+    """`conformer_counts` of those graphs that have coordinates."""
+    return {what: int(marks.sum()) for what, marks in graph_marks(graphs).items()}
 
 
 def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, list[int]]:
@@ -171,9 +181,14 @@ def crowded(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return found
 
 
-def conformer_counts(coordinates: np.ndarray, counts: np.ndarray) -> dict[str, int]:
-    """What is to be said of the conformers of many molecules."""
+def conformer_marks(coordinates: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """What is to be said of the conformers of many molecules, and of which of them: bool [M] each."""
     return {
-        "in two dimensions (z = 0: a drawing, or given so)": int(drawn(coordinates, counts).sum()),
-        "with atoms on top of each other (fragments, mostly)": int(crowded(coordinates, counts).sum()),
+        "in two dimensions (z = 0: a drawing, or given so)": drawn(coordinates, counts),
+        "with atoms on top of each other (fragments, mostly)": crowded(coordinates, counts),
     }
+
+
+def conformer_counts(coordinates: np.ndarray, counts: np.ndarray) -> dict[str, int]:
+    """What is to be said of the conformers of many molecules, and of how many."""
+    return {what: int(marks.sum()) for what, marks in conformer_marks(coordinates, counts).items()}

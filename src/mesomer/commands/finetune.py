@@ -23,11 +23,12 @@ def finetune(
     batch_size: int = 32,
     max_lr: float = 1e-3,
     warmup_epochs: float = 2.0,
+    schedule: Literal["exponential", "cosine", "constant", "inverse_sqrt"] = "exponential",
     encoder_lr_scale: float = 1.0,
     weight_decay: float = 0.0,
     clip: float | None = 1.0,
     patience: int | None = None,
-    select: Literal["metric", "loss"] = "metric",
+    select: Literal["metric", "loss", "last"] = "metric",
     freeze: Literal["none", "encoder"] = "none",
     unfreeze_after: int | None = None,
     descriptors: list[str] | None = None,
@@ -69,13 +70,14 @@ def finetune(
         scratch: Start from random weights instead of the pre-trained ones, to see what pre-training gives.
         epochs: Passes over the training part.
         batch_size: Molecules in a training step.
-        max_lr: Highest learning rate; training starts and ends at a tenth of it.
+        max_lr: Highest learning rate; training starts and ends at a tenth of it (inverse_sqrt starts from 0).
         warmup_epochs: Epochs in which the rate rises.
+        schedule: How the rate falls afterwards.
         encoder_lr_scale: Factor on the rate of the encoder.
         weight_decay: L2 penalty of the optimiser.
         clip: Largest norm of the gradient.
         patience: Stop after so many epochs without a better validation figure; never if not given.
-        select: Keep the epoch with the best validation metric or the lowest validation loss.
+        select: Keep the epoch with the best validation metric or the lowest validation loss, or the last one.
         freeze: Never train the encoder (encoder), or train all (none).
         unfreeze_after: Train the encoder only after so many epochs.
         descriptors: Extra features, names of numeric columns; rdkit_2d_normalized means 200 computed descriptors.
@@ -108,7 +110,7 @@ def finetune(
     from mesomer.training.finetune_plan import FinetuneOptions
 
     options = FinetuneOptions(
-        epochs=epochs, batch_size=batch_size, max_lr=max_lr, warmup_epochs=warmup_epochs,
+        epochs=epochs, batch_size=batch_size, max_lr=max_lr, warmup_epochs=warmup_epochs, schedule=schedule,
         encoder_lr_scale=encoder_lr_scale, weight_decay=weight_decay, clip=clip, patience=patience, select=select,
         freeze=freeze, unfreeze_after=unfreeze_after, probe=probe, ensemble=ensemble, scratch=scratch,
         descriptors=tuple(descriptors or ()), readout=readout, attn_hidden=attn_hidden, attn_out=attn_out,
@@ -131,7 +133,8 @@ def finetune(
         "data": data, "output": output, "targets": list(targets), "model": model, "task": task, "split": split,
         "split_column": split_column, "folds": folds, "repeats": repeats, "ensemble": ensemble, "probe": probe,
         "scratch": scratch, "epochs": epochs, "batch_size": batch_size, "max_lr": max_lr,
-        "warmup_epochs": warmup_epochs, "encoder_lr_scale": encoder_lr_scale, "weight_decay": weight_decay,
+        "warmup_epochs": warmup_epochs, "schedule": schedule, "encoder_lr_scale": encoder_lr_scale,
+        "weight_decay": weight_decay,
         "clip": clip, "patience": patience, "select": select, "freeze": freeze, "unfreeze_after": unfreeze_after,
         "descriptors": descriptors, "readout": readout, "attn_hidden": attn_hidden, "attn_out": attn_out,
         "ffn_hidden": ffn_hidden, "ffn_layers": ffn_layers, "dropout": dropout, "activation": activation,

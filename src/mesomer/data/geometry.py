@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 _MOLECULES_A_TASK = 16
+_EXAMPLES, _LONGEST_EXAMPLE = 3, 60
 
 
 class _Task(NamedTuple):
@@ -45,8 +46,39 @@ def placed_graphs(
     return [found[at] for at in range(len(mols))]
 
 
-def geometry_warnings(graphs: Sequence[MolGraph]) -> list[str]:
-    """A sentence on molecules whose coordinates are those of a drawing, and one on atoms on top of each other."""
-    from mesomer.chem.conformers import graph_counts
+def geometry_warnings(graphs: Sequence[MolGraph], mols: Sequence[Mol] | None = None) -> list[str]:
+    """A sentence on molecules whose coordinates are those of a drawing, and one on atoms on top of each other.
 
-    return [f"{count:,} of {len(graphs):,} molecules {what}." for what, count in graph_counts(graphs).items() if count]
+    With the molecules, the first few of them are shown, and where some bring coordinates and others do not, that is
+    told too.
+    """
+    from mesomer.chem.conformers import graph_marks
+
+    told = [] if mols is None else _mixture(mols)
+    for what, marks in graph_marks(graphs).items():
+        if marks.any():
+            shown = "" if mols is None else _shown([mols[at] for at in marks.nonzero()[0]])
+            told.append(f"{marks.sum():,} of {len(graphs):,} molecules {what}{shown}.")
+    return told
+
+
+def _mixture(mols: Sequence[Mol]) -> list[str]:
+    from mesomer.chem.conformers import in_space
+
+    own = sum(in_space(mol) for mol in mols)
+    drawings = sum(mol.GetNumConformers() > 0 and not in_space(mol) for mol in mols)
+    if own == len(mols) or not (own or drawings):
+        return []
+    unused = f", {drawings:,} of which are drawn in the data, in two dimensions" if drawings else ""
+    return [
+        f"{own:,} of {len(mols):,} molecules bring their coordinates, those of the other {len(mols) - own:,} were "
+        f"computed{unused}."
+    ]
+
+
+def _shown(mols: Sequence[Mol]) -> str:
+    from rdkit import Chem
+
+    texts = [Chem.MolToSmiles(mol) for mol in mols[:_EXAMPLES]]
+    short = [text if len(text) <= _LONGEST_EXAMPLE else f"{text[:_LONGEST_EXAMPLE]}…" for text in texts]
+    return ": " + ", ".join(short) + (f" and {len(mols) - len(short):,} more" if len(mols) > len(short) else "")

@@ -44,13 +44,14 @@ class MolEstimator(BaseEstimator):
         scratch: Start from random weights instead of the pre-trained ones.
         epochs: Passes over the training part.
         batch_size: Molecules in a training step.
-        max_lr: Highest learning rate; training starts and ends at a tenth of it.
+        max_lr: Highest learning rate; training starts and ends at a tenth of it (inverse_sqrt starts from 0).
         warmup_epochs: Epochs in which the rate rises.
+        schedule: How the rate falls afterwards: exponential, cosine, constant or inverse_sqrt.
         encoder_lr_scale: Factor on the rate of the encoder.
         weight_decay: L2 penalty of the optimiser.
         clip: Largest norm of the gradient.
         patience: Stop after so many epochs without a better validation figure; never if None.
-        select: Keep the epoch with the best validation metric or the lowest validation loss.
+        select: Keep the epoch with the best validation metric or the lowest validation loss, or the last one.
         freeze: Never train the encoder (encoder), or train all (none).
         unfreeze_after: Train the encoder only after so many epochs.
         descriptors: Extra features: rdkit_2d_normalized, or names of numeric columns if molecules come as a frame.
@@ -87,6 +88,7 @@ class MolEstimator(BaseEstimator):
         batch_size: int = 32,
         max_lr: float = 1e-3,
         warmup_epochs: float = 2.0,
+        schedule: str = "exponential",
         encoder_lr_scale: float = 1.0,
         weight_decay: float = 0.0,
         clip: float | None = 1.0,
@@ -123,6 +125,7 @@ class MolEstimator(BaseEstimator):
         self.batch_size = batch_size
         self.max_lr = max_lr
         self.warmup_epochs = warmup_epochs
+        self.schedule = schedule
         self.encoder_lr_scale = encoder_lr_scale
         self.weight_decay = weight_decay
         self.clip = clip

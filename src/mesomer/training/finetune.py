@@ -281,7 +281,7 @@ def labelled_splits(
     check_range(prepared)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]
     if coordinates:
-        warnings += geometry_warnings(prepared.graphs)
+        warnings += geometry_warnings(prepared.graphs, labelled.mols)
     if (advice := few_labels_warning(labelled)) is not None and not options.probe:
         warnings.append(advice)
     return LabelledSplits(table, labelled, prepared, splits, warnings)

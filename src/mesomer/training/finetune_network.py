@@ -97,7 +97,8 @@ class PropertyTrainee:
         self.module: nn.Module = module
         self.model = module
         self.options, self.scaling, self.data = options, scaling, batches.data
-        self.monitor: tuple[str, str] | None = selection(self.data.targets, options.select)
+        chosen = None if options.select == "last" else selection(self.data.targets, options.select)
+        self.monitor: tuple[str, str] | None = chosen
         self.valid = valid
         sizes = np.array([len(self.data.graphs[at].atoms) for at in valid])
         self.valid_order = [valid[part] for part in atom_parts(sizes, VALIDATION_ATOMS)]
@@ -171,11 +172,13 @@ def atom_parts(sizes: NDArray[np.integer], atoms: int) -> list[NDArray[np.intege
 
 def loop_options(options: FinetuneOptions, seed: int, steps_per_epoch: int) -> LoopOptions:
     """The options of the loop for one cell."""
+    lowest = 0.0 if options.schedule == "inverse_sqrt" else options.max_lr / RATE_SPAN
     return LoopOptions(
         epochs=options.epochs,
-        init_lr=options.max_lr / RATE_SPAN,
+        schedule=options.schedule,
+        init_lr=lowest,
         max_lr=options.max_lr,
-        final_lr=options.max_lr / RATE_SPAN,
+        final_lr=lowest,
         warmup_epochs=options.warmup_epochs,
         weight_decay=options.weight_decay,
         clip=options.clip,

@@ -23,15 +23,16 @@ from mesomer.machine import cores
 from mesomer.metrics import metric_for
 from mesomer.training.predictor import RDKIT_DESCRIPTORS, Target
 from mesomer.training.scaling import Scaling
+from mesomer.training.schedule import SHAPES
 
 FREEZE = ("none", "encoder")
-SELECT = ("metric", "loss")
+SELECT = ("metric", "loss", "last")
 LARGEST_LABEL = 1e15
 # Options about networks that are trained step by step: a linear model, which is solved for, has no use for them.
 NETWORK_OPTIONS = frozenset({
-    "epochs", "batch_size", "max_lr", "warmup_epochs", "encoder_lr_scale", "weight_decay", "clip", "patience", "select",
-    "freeze", "unfreeze_after", "ensemble", "readout", "attn_hidden", "attn_out", "ffn_hidden", "ffn_layers", "dropout",
-    "activation", "disagreement", "standardize",
+    "epochs", "batch_size", "max_lr", "warmup_epochs", "schedule", "encoder_lr_scale", "weight_decay", "clip",
+    "patience", "select", "freeze", "unfreeze_after", "ensemble", "readout", "attn_hidden", "attn_out",
+    "ffn_hidden", "ffn_layers", "dropout", "activation", "disagreement", "standardize",
 })  # fmt: skip
 
 
@@ -43,6 +44,7 @@ class FinetuneOptions:
     batch_size: int = 32
     max_lr: float = 1e-3
     warmup_epochs: float = 2.0
+    schedule: str = "exponential"
     encoder_lr_scale: float = 1.0
     weight_decay: float = 0.0
     clip: float | None = 1.0
@@ -69,7 +71,9 @@ class FinetuneOptions:
     save_minutes: float = 5.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("freeze", FREEZE), ("select", SELECT), ("readout", READOUTS)):
+        for name, choices in (
+            ("freeze", FREEZE), ("select", SELECT), ("readout", READOUTS), ("schedule", SHAPES),
+        ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise unknown_name(f"value of --{name}", getattr(self, name), choices)
         for name in ("epochs", "batch_size", "ensemble", "ffn_hidden", "ffn_layers", "attn_hidden", "attn_out"):
@@ -83,6 +87,11 @@ class FinetuneOptions:
             raise MesomerError(
                 f"--unfreeze_after is {self.unfreeze_after}, and must be 1 or more and below --epochs {self.epochs}.",
                 "Leave it out to train the encoder from the start, or give --freeze encoder to never train it.",
+            )
+        if self.select == "last" and self.patience is not None:
+            raise MesomerError(
+                "--patience stops where a validation figure no longer improves, and --select last looks at none.",
+                "Leave one of them out.",
             )
         if self.probe:
             self._check_probe()

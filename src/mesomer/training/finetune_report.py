@@ -29,6 +29,13 @@ FILES = [
     ("config.yaml", "the settings; `mesomer finetune --config config.yaml` repeats the run"),
 ]
 
+_DECAY = {
+    "exponential": "exponential decay to a tenth",
+    "cosine": "a half cosine down to a tenth",
+    "constant": "no change",
+    "inverse_sqrt": "decay with the square root of the step",
+}
+
 
 def split_sentence(splits: Sequence[Split]) -> str:
     """The split in words: `scaffold (balanced), 5 splits of about 1,804/226/225 molecules (train/valid/test)`."""
@@ -171,15 +178,17 @@ def training_sentence(options: FinetuneOptions) -> str:
 def method_text(result: FinetuneResult, about: Mapping[str, Any]) -> str:
     """One paragraph for a methods section."""
     options = result.options
+    views = len(result.predictor.members[0].encoder.readout_views)
     network = (
         "A linear model on the frozen molecule vectors was fitted for each target, its penalty chosen on the "
         "validation part."
         if options.probe
         else f"The encoder (from {'random initial' if options.scratch else 'pre-trained'} weights), one shared "
-        f"{options.readout} readout and a {options.ffn_layers}-layer head of width {options.ffn_hidden} for each of "
-        f"its two views were trained with Adam ({training_sentence(options)}; linear warm-up over "
-        f"{options.warmup_epochs:g} epochs, then exponential decay to a tenth; dropout {options.dropout:g} in the "
-        "heads); the epoch with the best validation figure was kept, and the two heads' predictions were averaged."
+        f"{options.readout} readout and {_heads(options)}{f' for each of its {views} views' if views > 1 else ''} were "
+        f"trained with Adam ({training_sentence(options)}; linear warm-up over {options.warmup_epochs:g} epochs, then "
+        f"{_DECAY[options.schedule]}; dropout {options.dropout:g} in the heads); "
+        f"{'the last epoch' if options.select == 'last' else 'the epoch with the best validation figure'} was kept"
+        f"{', and the predictions of the heads were averaged' if views > 1 else ''}."
     )
     extra = f" Descriptors were appended: {', '.join(options.descriptors)}." if options.descriptors else ""
     return (
@@ -189,6 +198,12 @@ def method_text(result: FinetuneResult, about: Mapping[str, Any]) -> str:
         "for selection. Intervals (90 %) are split-conformal, from the absolute out-of-fold residuals. Mesomer "
         f"{about['version']}."
     )
+
+
+def _heads(options: FinetuneOptions) -> str:
+    if options.ffn_layers == 1:
+        return "a linear head"
+    return f"a {options.ffn_layers}-layer head of width {options.ffn_hidden}"
 
 
 def figures_text(result: FinetuneResult) -> str:

@@ -1,7 +1,9 @@
 """The learning rate of each step: a linear warm-up, then a decay to the final rate.
 
 `exponential` is GROVER's published rule: the rate falls by the same factor at every step. `cosine` follows half a
-cosine, `constant` stays at the maximum after the warm-up. A step is one optimiser step; the first has the number 0.
+cosine, `constant` stays at the maximum after the warm-up. `inverse_sqrt` is the rule of the Transformer, of R-MAT and
+of MAT: the rate falls with the square root of the step's number, but not below the final one, and the first step has
+the number 1. A step is one optimiser step; for the others the first has the number 0.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 
 from mesomer.errors import MesomerError, unknown_name
 
-SHAPES = ("exponential", "cosine", "constant")
+SHAPES = ("exponential", "cosine", "constant", "inverse_sqrt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +40,13 @@ class Schedule:
     def rate(self, step: int) -> float:
         """The learning rate of the optimiser step with this number."""
         warm, total = self.warmup_steps, self.total_steps
+        step += self.shape == "inverse_sqrt"
         if step <= warm and warm > 0:
             return (self.init_lr * (warm - step) + self.max_lr * step) / warm  # exact at both ends
         if self.shape == "constant":
             return self.max_lr
+        if self.shape == "inverse_sqrt":
+            return max(self.final_lr, self.max_lr * math.sqrt(max(warm, 1) / step))
         if step >= total:
             return self.final_lr
         done = (step - warm) / (total - warm)
