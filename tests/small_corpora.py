@@ -18,11 +18,16 @@ UNLIKE = {"manifest.json", "log.txt", "config.yaml", "metrics.csv", ".lock"}
 """Files that tell of a run, not of its result."""
 
 
-def demo_smiles(count: int) -> list[str]:
-    """SMILES of the demonstration set as they are written there."""
+def demo_rows(count: int) -> list[dict[str, str]]:
+    """The first rows of the demonstration set: `smiles`, `activity`."""
     packed = files("mesomer").joinpath("demo/biogen_sol.csv.gz").read_bytes()
     rows = csv.DictReader(gzip.decompress(packed).decode().splitlines())
-    return [row["smiles"] for _, row in zip(range(count), rows, strict=False)]
+    return [row for _, row in zip(range(count), rows, strict=False)]
+
+
+def demo_smiles(count: int) -> list[str]:
+    """SMILES of the demonstration set as they are written there."""
+    return [row["smiles"] for row in demo_rows(count)]
 
 
 def write_table(path: Path, smiles: list[str]) -> Path:

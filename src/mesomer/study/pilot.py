@@ -113,7 +113,7 @@ def _sentence(split: str, pilot: Pilot, design: Design, zone: float, metric: str
     return (
         f"On {split} splits two forests that differ in their seed alone differ by {pilot.spread:.3g} {metric} from "
         f"fold to fold; {design.repeats} x {design.folds} folds therefore find a true difference of "
-        f"{seen.detectable:.3g} between arms of one kind, and of about {KIND_FACTOR * seen.detectable:.3g} between arms "
-        f"of different kinds, four times out of five, and {can} show that there is no practical difference (within "
-        f"{zone:.3g})."
+        f"{seen.detectable:.3g} between arms of one kind, and of about {KIND_FACTOR * seen.detectable:.3g} between "
+        f"arms of different kinds, four times out of five, and {can} show that there is no practical difference "
+        f"(within {zone:.3g})."
     )

@@ -23,7 +23,7 @@ from mesomer.machine import machine, versions
 from mesomer.progress import Progress, duration
 from mesomer.run import Interrupted, RunFolder, read_manifest
 from mesomer.study.cells import WORK, Task, Training, cell_path, run_cell
-from mesomer.study.checks import Check
+from mesomer.study.checks import Check, require_apart
 from mesomer.study.design import Cell, Design, StudyOptions, cells_of, dealt
 from mesomer.study.molecules import Source, hold, store_splits, stored_splits, write_molecules
 from mesomer.study.overlap import corpus_of, find_overlap, overlap_checks
@@ -81,18 +81,13 @@ def run_study(request: Request, options: StudyOptions, overwrite: bool = False) 
         hold(ready.study)
         planned = _planned(run, request, options, ready, model)
         missing = _run_cells(run, request, options, planned)
-        facts = write_tables(folder)
-        if request.part is not None:
-            found = {"sentence": "", "lines": [], "report": None, "cells": facts["cells"]}
-        else:
-            found = report_of(folder)
+        found = report_of(folder) if request.part is None else _part_summary(folder)
         if missing:
-            finished = facts["cells"]["finished"]
             raise Interrupted(
-                f"The time is up: {finished:,} of {facts['cells']['planned']:,} cells are finished, and the report in "
-                f"{folder} is about these."
+                f"The time is up: {found['cells']['finished']:,} of {found['cells']['planned']:,} cells are finished, "
+                f"and the report in {folder} is about these."
             )
-        found |= {"output": str(folder), "cut": facts["cut"], "seconds": planned.seconds}
+        found |= {"output": str(folder), "seconds": planned.seconds}
         run.finish(found)
     remove(folder / WORK)
     return found | {"state": "done"}
@@ -104,7 +99,16 @@ def report_of(folder: Path) -> dict[str, Any]:
 
     facts = write_tables(folder)
     made = write_study_report(folder)
-    return {"sentence": made.sentence, "lines": made.lines, "report": str(made.path), "cells": facts["cells"]}
+    return {
+        "sentence": made.sentence, "lines": made.lines, "report": str(made.path), "cells": facts["cells"],
+        "cut": facts["cut"],
+    }  # fmt: skip
+
+
+def _part_summary(folder: Path) -> dict[str, Any]:
+    """A part has tables, but no report of its own."""
+    facts = write_tables(folder)
+    return {"sentence": "", "lines": [], "report": None, "cells": facts["cells"], "cut": facts["cut"]}
 
 
 def power_of(request: Request, options: StudyOptions) -> dict[str, Any]:
@@ -142,6 +146,8 @@ def _planned(run: RunFolder, request: Request, options: StudyOptions, ready: Pre
     if known is not None:
         design = Design.from_json(known["design"])
         stored_splits(ready.study, design.splits)
+        for (split, _, _), found in ready.study.splits.items():
+            require_apart(ready.study, split, found)
         return Planned(ready, design, None, known["design"]["budget"]["trial_seconds"])
     run.log(f"Molecules: {molecules_sentence(ready.study.labelled)}.")
     store_splits(ready.study, ready.drawn)

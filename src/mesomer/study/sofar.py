@@ -57,7 +57,7 @@ class SoFar:
         low, high = found_t.interval()
         return (
             f"So far, {cell.split} splits, {len(both)} folds: {self._pair[0]} against {self._pair[1]}, "
-            f"gain in {self._labels.metric} {found_t.mean:.3g} (95 % interval {low:.3g} to {high:.3g}; above 0 is better)."
+            f"gain in {self._labels.metric} {found_t.mean:.3g} (95 % interval {low:.3g} to {high:.3g})."
         )
 
     def _note(self, cell: Cell, found: Mapping[str, Any]) -> None:

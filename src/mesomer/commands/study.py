@@ -1,0 +1,201 @@
+"""`mesomer study`: does pre-training help on these molecules, by how much, and could this study have seen it?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mesomer.study.design import StudyOptions
+    from mesomer.study.run import Request
+
+
+def study(
+    data: str,
+    folder: str | None = None,
+    *,
+    output: str = "runs/study",
+    targets: list[str] | None = None,
+    model: str | None = None,
+    task: Literal["regression", "binary", "multiclass"] | None = None,
+    splits: list[str] | None = None,
+    repeats: int | None = None,
+    folds: int = 5,
+    trials: int = 4,
+    epochs: int = 30,
+    batch_size: int = 32,
+    patience: int = 8,
+    label_shares: list[float] | None = None,
+    arms: list[str] | None = None,
+    descriptors: list[str] | None = None,
+    corpus: str | None = None,
+    zone: float | None = None,
+    repeat_error: float | None = None,
+    minutes: float = 60.0,
+    jobs: int | None = None,
+    part: str | None = None,
+    smiles_column: str | None = None,
+    max_atoms: int = 500,
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Say with an interval whether pre-training helps on your data, beside twins and baselines on the same splits.
+
+    Two words in the place of DATA do less: `mesomer study power DATA …` only plans (what could be seen, what it
+    costs), and `mesomer study report FOLDER` makes tables and report of a study again, or joins its parts. The same
+    command goes on with an interrupted study.
+
+    Args:
+        data: Table with SMILES and labels (CSV, TSV, SDF, Parquet; .gz and .zst), or the name of a benchmark set.
+        folder: After the word report: the folder of a study. After the word power: the table.
+        output: Run folder.
+        targets: Columns that hold the labels; several are judged by their mean. A benchmark set knows its own.
+        model: Pre-trained encoder to judge: a model folder, a run folder, a bundled or a hub name; the bundled one if
+            not given.
+        task: What the targets are; inferred for each if not given.
+        splits: Kinds of split, each analysed apart: scaffold, random, stratified (all cross-validation), or names of
+            published rules such as balanced; scaffold and random if not given.
+        repeats: How often to divide; 5, or 3 above 5,000 molecules, if not given.
+        folds: Parts of a cross-validation; each is held out once.
+        trials: Settings that each arm may try on the inner validation part.
+        epochs: Most passes over the training part, for all networks.
+        batch_size: Molecules in a training step.
+        patience: Stop a training after so many epochs without a better validation score.
+        label_shares: Points of the learning curve as shares of the training part, such as 0.1,0.3 (the default); 1 for
+            no curve.
+        arms: Which methods to compare, such as pretrained,random,ecfp_forest; the usual ones if not given.
+        descriptors: Numeric columns of the table that all arms get as features.
+        corpus: What the model was pre-trained on (a prepared corpus or a table), to look for the molecules in it.
+        zone: Smallest difference that matters, in the unit of the metric.
+        repeat_error: Repeat error of the assay; a tenth of it is the zone.
+        minutes: Plan the largest design that fits into so many minutes, and say what was cut; 0 for no limit.
+        jobs: Processes that work side by side, one thread each; as many as there are cores if not given.
+        part: Run one of several parts, such as 2/8 (nothing is cut then); join them with mesomer study report.
+        smiles_column: Column that holds the SMILES; found by its name if not given.
+        max_atoms: Molecules with more atoms are rejected.
+        accelerator: Where to train; auto takes a GPU where there is one.
+        seed: Start of all random numbers.
+        overwrite: Replace another run in the output folder.
+    """
+    from mesomer.errors import MesomerError
+    from mesomer.study.design import DEFAULT_SPLITS, LABEL_SHARES, StudyOptions, read_part
+
+    if data == "report":
+        if folder is None:
+            raise MesomerError("`mesomer study report` needs the folder of a study.", "Give what was its --output.")
+        from mesomer.study.run import again
+
+        found = again(folder)
+        return {"text": _text(found), **found}
+    only_planning = data == "power"
+    if only_planning != (folder is not None):
+        said = "`mesomer study power` needs a table." if only_planning else f"What is {folder!r} after {data!r}?"
+        raise MesomerError(said, "Write mesomer study DATA, mesomer study power DATA, or mesomer study report FOLDER.")
+    if minutes < 0:
+        raise MesomerError(f"--minutes is {minutes:g}, and must not be negative.", "0 means no limit.")
+    shares = tuple(label_shares) if label_shares is not None else LABEL_SHARES
+    options = StudyOptions(
+        splits=tuple(splits or DEFAULT_SPLITS), repeats=repeats, folds=folds, trials=trials, epochs=epochs,
+        batch_size=batch_size, patience=patience, label_shares=tuple(share for share in shares if share != 1),
+        arms=tuple(arms or ()), seed=seed, minutes=minutes or None, zone=zone, repeat_error=repeat_error,
+    )  # fmt: skip
+    request = _request(
+        str(folder) if only_planning else data, options, output=output, targets=targets, model=model, task=task,
+        descriptors=descriptors, corpus=corpus, jobs=jobs, part=None if part is None else read_part(part),
+        smiles_column=smiles_column, max_atoms=max_atoms, accelerator=accelerator,
+    )  # fmt: skip
+    from mesomer.study.run import power_of, run_study
+
+    if only_planning:
+        found = power_of(request, options)
+        return {"text": _plan_text(found), **found}
+    found = run_study(request, options, overwrite)
+    return {"text": _text(found), **found}
+
+
+def _request(
+    data: str,
+    options: StudyOptions,
+    *,
+    output: str,
+    targets: list[str] | None,
+    model: str | None,
+    task: str | None,
+    descriptors: list[str] | None,
+    corpus: str | None,
+    jobs: int | None,
+    part: tuple[int, int] | None,
+    smiles_column: str | None,
+    max_atoms: int,
+    accelerator: str,
+) -> Request:
+    """What is asked for, with names resolved: the table, its targets, the model, the device."""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from mesomer.data.benchmarks import BENCHMARKS, resolve_data, target_columns, uses_canonical_scaffolds
+    from mesomer.data.tables import find_files, open_table, refuse_frame
+    from mesomer.errors import MesomerError
+    from mesomer.files import sha256_of
+    from mesomer.machine import cores
+    from mesomer.study.molecules import Source
+    from mesomer.study.run import Request
+    from mesomer.training.checkpoint import default_model, load_model
+    from mesomer.training.context import Context
+
+    refuse_frame(data, "study")
+    if jobs is not None and jobs < 1:
+        raise MesomerError(f"--jobs is {jobs}, and must be 1 or more.")
+    model = model or default_model()
+    path = resolve_data(data)
+    if not targets and data in BENCHMARKS and path != data:
+        targets = target_columns(BENCHMARKS[data], path)
+    if not targets:
+        names = ", ".join(open_table(path, smiles_column).columns)
+        raise MesomerError("No target column is named.", f"Give --targets with some of these columns: {names}.")
+    device = Context.start(accelerator, "32").device.type
+    weights = load_model(model).sha256
+    config = {
+        "data": data, "output": output, "targets": targets, "model": model, "task": task, **asdict(options),
+        "descriptors": descriptors, "corpus": corpus, "jobs": jobs, "smiles_column": smiles_column,
+        "max_atoms": max_atoms, "accelerator": accelerator,
+    }  # fmt: skip
+    config |= {"splits": list(options.splits), "arms": list(options.arms) or None, "minutes": options.minutes or 0}
+    config["label_shares"] = list(options.label_shares) or [1]
+    source = Source(
+        path, tuple(targets), task, smiles_column, max_atoms, tuple(descriptors or ()), model, weights, Path(output),
+        options.seed, device,
+    )  # fmt: skip
+    inputs = {data if str(file) == path else str(file): sha256_of(file) for file in find_files(path)}
+    # one process feeds a GPU
+    processes = jobs or (cores() if device == "cpu" else 1)
+    return Request(
+        source, data, inputs | {f"model {model}": weights}, config, corpus, processes, part,
+        uses_canonical_scaffolds(data),
+    )  # fmt: skip
+
+
+def _text(found: dict[str, Any]) -> str:
+    """What the study says, and where the rest stands."""
+    if found["report"] is None:
+        cells = found["cells"]
+        return (
+            f"This part is finished: {cells['finished']:,} of the study's {cells['planned']:,} cells.\n"
+            f"Next: when all parts lie in one folder, mesomer study report FOLDER"
+        )
+    head = ["This study was finished before; nothing was done.", ""] if found["state"] == "finished" else []
+    return "\n".join([*head, *found["cut"], *found["lines"]])
+
+
+def _plan_text(found: dict[str, Any]) -> str:
+    """What the study would be."""
+    lines = [f"{check['severity'].capitalize()}: {check['sentence']}" for check in found["checks"]]
+    lines += [*found["cut"], f"Planned: {found['plan']}"]
+    pilot = found["pilot"]
+    if pilot is not None:
+        lines += [pilot["sentence"], "", "repeats x folds   smallest detectable difference   at most about"]
+        lines += [
+            f"{row['repeats']:>7} x {row['folds']:<7} {row['mde']:>30.3g}   {row['minutes']:>8.0f} min"
+            for row in pilot["mde_by_design"]
+        ]
+    return "\n".join([*lines, "", "Nothing was written; the same command without the word power runs it."])
