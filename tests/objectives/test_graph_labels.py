@@ -40,7 +40,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
     folder = tmp_path_factory.mktemp("labelled")
     table = write_table(folder / "table.csv", demo_smiles(250))
-    return prepare_corpus(table, folder / "corpus", workers=1, quiet=True, add=["descriptors", "motifs"]).corpus
+    return prepare_corpus(
+        table, folder / "corpus", workers=1, quiet=True, add=["descriptors", "motifs", "fingerprints"]
+    ).corpus
 
 
 def encoder() -> BatmanNet:
@@ -50,7 +52,7 @@ def encoder() -> BatmanNet:
 
 def test_the_loss_is_a_sum_over_the_labels_that_are_there(corpus: Corpus) -> None:
     batch = corpus.batch("train", range(20))
-    for name in ("descriptors", "motifs"):
+    for name in ("descriptors", "motifs", "fingerprints"):
         objective = build_objective(name, encoder()).eval()
         objective.adapt(corpus)
         draw = objective.draw(batch, 0, 0)
@@ -62,6 +64,15 @@ def test_the_loss_is_a_sum_over_the_labels_that_are_there(corpus: Corpus) -> Non
         halves = [corpus.batch("train", part) for part in (range(9), range(9, 20))]
         parts = [objective(half, objective.draw(half, 0, 0))[name] for half in halves]
         assert float(sum(parts).detach()) == pytest.approx(float(whole.detach()), rel=1e-4)
+
+
+def test_fingerprints_are_those_of_the_molecules(corpus: Corpus) -> None:
+    from rdkit.Chem import MolFromSmiles, rdFingerprintGenerator
+
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
+    batch = corpus.batch("train", range(5))
+    expected = [generator.GetFingerprintAsNumPy(MolFromSmiles(text)) for text in corpus.smiles("train", range(5))]
+    assert np.array_equal(batch.extras["fingerprints"].numpy(), np.stack(expected))
 
 
 def test_a_descriptor_that_does_not_exist_counts_for_nothing(corpus: Corpus) -> None:
@@ -133,8 +144,8 @@ def test_trivial_guesses_are_the_mean_and_the_commonest_class() -> None:
     assert row["trivial_loss"] == pytest.approx(np.mean(entropies))
 
 
-@pytest.mark.parametrize("name", ["descriptors", "motifs"])
-def test_labels_are_learnt(corpus: Corpus, name: str) -> None:
+@pytest.mark.parametrize(("name", "share"), [("descriptors", 0.4), ("motifs", 0.4), ("fingerprints", 0.6)])
+def test_labels_are_learnt(corpus: Corpus, name: str, share: float) -> None:
     objective = build_objective(name, encoder(), hidden=64)
     objective.adapt(corpus)
     batch = corpus.batch("train", range(32))
@@ -146,7 +157,7 @@ def test_labels_are_learnt(corpus: Corpus, name: str) -> None:
         optimizer.step()
     figures = objective.figures(batch, draw)[name]
     row = figures.row({key: value.double().numpy() for key, value in figures.sums().items()})
-    assert row["loss"] < 0.4 * row["trivial_loss"]
+    assert row["loss"] < share * row["trivial_loss"]
 
 
 def test_several_objectives_side_by_side(corpus: Corpus, tmp_path: Path) -> None:

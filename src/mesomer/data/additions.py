@@ -75,6 +75,12 @@ def _descriptors(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
     return descriptors_200(mols, workers=1)
 
 
+def _fingerprints(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
+    from mesomer.chem.descriptors import ecfp_bits
+
+    return np.unpackbits(ecfp_bits(mols, size=1024), axis=1)
+
+
 def _require_descriptors() -> None:
     from rdkit import Chem
 
@@ -127,6 +133,11 @@ ADDITIONS: dict[str, Addition] = {
         "200 RDKit descriptors, each mapped to its normalised distribution (`rdkit_2d_normalized`)",
         _descriptors,
         require=_require_descriptors,
+    ),
+    "fingerprints": Addition(
+        Column("molecule", "bits", 1024),
+        "which circular fragments up to radius 2 occur (ECFP4), folded to 1,024 bits",
+        _fingerprints,
     ),
     "motifs": Addition(
         Column("molecule", "bits", 85),

@@ -111,6 +111,7 @@ _FILES = {
     "contrastive": "mesomer.objectives.contrastive",
     "descriptors": "mesomer.objectives.descriptors",
     "edge_prediction": "mesomer.objectives.edge_prediction",
+    "fingerprints": "mesomer.objectives.fingerprints",
     "infomax": "mesomer.objectives.infomax",
     "masked_attributes": "mesomer.objectives.masked_attributes",
     "masked_context": "mesomer.objectives.masked_context",
