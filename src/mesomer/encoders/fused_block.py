@@ -109,10 +109,15 @@ def _run(
 ) -> Tensor:
     networks, (rows, hidden), n, mask = weights.network.shape[0], x.shape, settings.heads, settings.mask
     state = x
+    added = _added(x, weights, settings.add_input)
     for step in range(settings.rounds):
         message = lists.sum(state)
         each = message if step else message.expand(networks, rows, hidden)
-        state = _mapped_messages(x, each, weights, settings.add_input)
+        if added is None:
+            state = torch.bmm(each, weights.network)
+        else:
+            last_use = added if step + 1 == settings.rounds else None
+            state = torch.baddbmm(added, each, weights.network, out=last_use)
         if kept is None:
             F.leaky_relu_(state, LEAKY_SLOPE)
             if mask is not None:
@@ -141,18 +146,14 @@ def _run(
     return y.mul_(masks[1]) if masks else y
 
 
-def _mapped_messages(x: Tensor, message: Tensor, weights: BlockWeights, add_input: bool) -> Tensor:
-    """One round before the activation: messages [N, R, H] by the weights, plus bias and input where there are any."""
+def _added(x: Tensor, weights: BlockWeights, add_input: bool) -> Tensor | None:
+    """What every round adds before the activation [N, R, H]: the bias, the input, both or nothing."""
+    networks = weights.network.shape[0]
     if weights.network_bias is None:
-        if not add_input:
-            return torch.bmm(message, weights.network)
-        opened = x.expand(message.shape).contiguous()
-    else:
-        # a broadcast copy is fast and a broadcast sum is not, in bfloat16 by a factor of seven
-        opened = weights.network_bias.unsqueeze(1).expand(message.shape).contiguous()
-        if add_input:
-            opened.add_(x)
-    return torch.baddbmm(opened, message, weights.network, out=opened)
+        return x.expand(networks, *x.shape).contiguous() if add_input else None
+    # a broadcast copy is fast and a broadcast sum is not, in bfloat16 by a factor of seven
+    added = weights.network_bias.unsqueeze(1).expand(networks, *x.shape).contiguous()
+    return added.add_(x) if add_input else added
 
 
 def _gradients(
@@ -168,7 +169,7 @@ def _gradients(
     )
     each = of_merged.expand(n, rows, hidden)
     of_merge = torch.bmm(mixed.transpose(1, 2), each)
-    of_merge_bias = None if weights.merge_bias is None else _wide_sum(of_merged, 0)
+    of_merge_bias = None if weights.merge_bias is None else of_merged.sum(0)
     of_mixed = torch.bmm(each, weights.merge.transpose(1, 2))
     of_mapped = _attention_gradient(of_mixed, mapped.view(3, n, rows, hidden), share, kept.masks)
     of_mapped = of_mapped.view(3, n * rows, hidden)
@@ -179,12 +180,11 @@ def _gradients(
     for step in reversed(range(settings.rounds)):
         of_hidden = of_state.mul_(kept.factors[step])
         message = kept.messages[step]
-        each = message if step else message.expand(of_hidden.shape)
-        of_network = of_network + torch.bmm(each.transpose(1, 2), of_hidden).to(of_scale.dtype)
+        of_network = of_network + _product_sums(message, of_hidden).to(of_scale.dtype)
         if weights.network_bias is not None:
-            of_bias = of_bias + _wide_sum(of_hidden, 1)
+            of_bias = of_bias + of_hidden.sum(1).to(of_scale.dtype)
         if settings.add_input:
-            of_x = of_x + _wide_sum(of_hidden, 0)
+            of_x = of_x + of_hidden.sum(0, dtype=_wide(of_hidden.dtype))
         back = weights.network.transpose(1, 2)
         if step:
             of_state = lists.transposed_sum(torch.bmm(of_hidden, back))
@@ -195,7 +195,7 @@ def _gradients(
             of_x = of_x + lists.transposed_sum(of_message)
     of_bias_or_none = None if weights.network_bias is None else of_bias
     found = (
-        of_network, of_bias_or_none, of_mapping, _wide_sum(of_mapped, 1), of_merge, of_merge_bias, of_scale, of_shift
+        of_network, of_bias_or_none, of_mapping, of_mapped.sum(1), of_merge, of_merge_bias, of_scale, of_shift
     )  # fmt: skip
     return of_x.to(gradient.dtype), found
 
@@ -238,9 +238,15 @@ def _weighted_sums(share: Tensor, states: Tensor, out: Tensor | None = None) -> 
     return total
 
 
-def _wide_sum(x: Tensor, axis: int) -> Tensor:
-    """A sum in float32 at least."""
-    return x.sum(axis, dtype=_wide(x.dtype))
+def _product_sums(message: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of the weights [N, H, H] of one round, whose messages [R, H] or [N, R, H] it is given."""
+    if message.dim() == 3:
+        return torch.bmm(message.transpose(1, 2), gradient)
+    # a batched product would first copy the one message for each network
+    found = gradient.new_empty(gradient.shape[0], message.shape[1], gradient.shape[2])
+    for network, part in enumerate(gradient):
+        torch.mm(message.t(), part, out=found[network])
+    return found
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
