@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
+import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +16,13 @@ from pathlib import Path
 import pytest
 import yaml
 from small_corpora import demo_smiles, write_table
-from small_models import molecules
+from small_models import heteroatoms, molecules
+from small_models import write_table as write_columns
 
 from mesomer import cli
 from mesomer.data.prepare import prepare_corpus
+from mesomer.encoders.base import build_encoder
+from mesomer.training.checkpoint import save_model
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SETTINGS = sorted(RECIPES.glob("*.yaml"))
@@ -31,17 +37,23 @@ def test_settings_are_understood_and_kept(settings: Path, capsys: pytest.Capture
 
 
 def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Path, capsys) -> None:
-    """The recipe's two commands at the smallest size, the second from the weights of the first."""
+    """The recipe's three commands at the smallest size, each from the weights of the one before."""
     pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
     table = write_table(tmp_path / "table.csv", demo_smiles(200))
-    corpus = prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add=["descriptors"]).corpus.path
-    first, second = tmp_path / "first", tmp_path / "second"
-    stages = [(first, "batmannet-2-masked", TINY), (second, "batmannet-2", [*TINY[2:], "--init", str(first)])]
+    corpus = prepare_corpus(
+        table, tmp_path / "corpus", workers=1, quiet=True, add=["descriptors", "fingerprints"]
+    ).corpus.path
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    stages = [
+        (first, "batmannet-2-masked", TINY),
+        (second, "batmannet-2-descriptors", [*TINY[2:], "--init", str(first)]),
+        (third, "batmannet-2", [*TINY[2:], "--init", str(second)]),
+    ]
     for output, name, options in stages:
         words = ["pretrain", str(corpus), "--config", str(RECIPES / f"{name}.yaml"), "--output", str(output), *options]
         assert cli.main(words) == 0, capsys.readouterr().err
-    described = json.loads((second / "encoder" / "config.json").read_text(encoding="utf-8"))
-    assert described["objective"]["name"] == "descriptors" and described["training"]["init"] == str(first)
+    described = json.loads((third / "encoder" / "config.json").read_text(encoding="utf-8"))
+    assert described["objective"]["name"] == "descriptors+fingerprints" and described["training"]["init"] == str(second)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +97,26 @@ def test_both_stages_of_rmat_train(size: str, tmp_path: Path, capsys: pytest.Cap
         assert described["objective"]["config"].items() >= wanted.get("objective_options", {}).items()
         assert described["encoder"]["config"].items() >= wanted.get("encoder", {}).items()
     assert described["training"]["init"] == str(first) and described["encoder"]["name"] == "rmat"
+
+
+def test_rates_of_rmat_are_tuned_on_the_validation_parts(tmp_path: Path) -> None:
+    encoder = build_encoder("rmat", hidden_size=16, heads=2, blocks=1, ffn_hidden=16)
+    config = {"encoder": {"name": "rmat", "config": encoder.config()}}
+    model = save_model(tmp_path / "model", "encoder", config, encoder.state_dict(), "# test\n")
+    smiles = molecules(40)
+    rows = {"smiles": smiles, "n": [heteroatoms(text) + 0.5 for text in smiles]}
+    words = [sys.executable, str(RECIPES / "rmat_rates.py"), str(write_columns(tmp_path / "table.csv", rows))]
+    words += ["--targets", "n", "--model", str(model), "--output", str(tmp_path / "runs"), "--epochs", "2"]
+    words += ["--repeats", "2", "--rates", "0.05", "1e-9"]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == 0, done.stderr
+    scores = {rate: float(score) for rate, score in re.findall(r"rate (\S+): (\S+) on the validation", done.stdout)}
+    assert scores.keys() == {"0.05", "1e-09"} and f"chosen rate {min(scores, key=scores.get)}, n: " in done.stdout
+    kept = yaml.safe_load((tmp_path / "runs" / "rate-0.05" / "config.yaml").read_text(encoding="utf-8"))
+    peak = 100 * 0.05 / math.sqrt(768 * 0.2 * 2 * 2)  # two epochs of two batches
+    assert kept["max_lr"] == pytest.approx(peak) and kept["warmup_epochs"] == 0.4 and kept["select"] == "last"
+    wrong = subprocess.run([*words[:3], "--targets", "m", *words[5:]], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
 
 
 def test_the_corpus_is_a_function_of_the_seed(data_folder: Path, tmp_path: Path, monkeypatch) -> None:
