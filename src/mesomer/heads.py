@@ -113,7 +113,8 @@ class PropertyModel(nn.Module):
 
     With `standardize` a head sees its input minus a center, divided by a scale: fixed numbers that `set_standard`
     takes from the training molecules before training. Molecule vectors differ little beside what they have in common,
-    and heads learn slowly from them as they are. Published models do not have it.
+    and heads learn slowly from them as they are. With `linear` a linear map of the same input is added to what a head
+    says (training/head_start.py). Published models have neither.
     """
 
     centers: Tensor
@@ -135,6 +136,7 @@ class PropertyModel(nn.Module):
         disagreement: float = 0.1,
         standardize: bool = False,
         head_norm: bool = False,
+        linear: bool = False,
     ) -> None:
         super().__init__()
         self.outputs = [Output(*output) for output in outputs]
@@ -156,6 +158,7 @@ class PropertyModel(nn.Module):
         self.heads = nn.ModuleList(
             PropertyHead(width, columns, ffn_hidden, ffn_layers, dropout, activation, head_norm) for _ in self.views
         )
+        self.linear = nn.ModuleList(nn.Linear(width, columns) for _ in self.views) if linear else None
         self._config = {
             "outputs": [list(output) for output in self.outputs],
             "readout": readout,
@@ -169,6 +172,7 @@ class PropertyModel(nn.Module):
             "disagreement": disagreement,
             "standardize": standardize,
             "head_norm": head_norm,
+            "linear": linear,
         }
 
     def config(self) -> dict[str, Any]:
@@ -211,10 +215,17 @@ class PropertyModel(nn.Module):
         self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None
     ) -> list[Tensor]:
         """As `forward`, from views that are there already: members with one frozen encoder share them."""
-        vectors = self.head_inputs(encoded, batch, descriptors)
-        if self.standardize:
-            vectors = [(x - self.centers[at]) / self.scales[at] for at, x in enumerate(vectors)]
-        return [head(vector) for head, vector in zip(self.heads, vectors, strict=True)]
+        vectors = self.standardized(self.head_inputs(encoded, batch, descriptors))
+        raw = [head(vector) for head, vector in zip(self.heads, vectors, strict=True)]
+        if self.linear is None:
+            return raw
+        return [x + linear(vector) for x, linear, vector in zip(raw, self.linear, vectors, strict=True)]
+
+    def standardized(self, vectors: Sequence[Tensor]) -> list[Tensor]:
+        """Head inputs [M, R + descriptors] of each view as the heads see them."""
+        if not self.standardize:
+            return list(vectors)
+        return [(x - self.centers[at]) / self.scales[at] for at, x in enumerate(vectors)]
 
     def head_inputs(self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
         """The readout of each view with the descriptors behind it, not standardised: a list of [M, R + descriptors]."""
@@ -231,6 +242,19 @@ class PropertyModel(nn.Module):
             floor = 0.01 * spread.mean() if spread.mean() > 0 else spread.new_ones(())
             self.centers[at] = rows.double().mean(0)
             self.scales[at] = torch.maximum(spread, floor)
+
+    @torch.no_grad()
+    def set_linear(self, view: int, weight: Tensor, bias: Tensor) -> None:
+        """Makes the head of a view the linear model of these weights [T', R + descriptors]: the network beside it
+        says nothing yet.
+        """
+        if self.linear is None:
+            raise ValueError("the model has no linear part")
+        linear, last = self.linear[view], self.heads[view].linears[-1]
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+        last.weight.zero_()
+        last.bias.zero_()
 
     def loss(self, raw: list[Tensor], targets: Tensor) -> tuple[Tensor, Tensor]:
         """(sum, count) over the present labels; see `property_loss`."""

@@ -21,10 +21,11 @@ from mesomer.errors import MesomerError
 from mesomer.run import Interrupted, StopRequest
 from mesomer.training.context import Context
 from mesomer.training.finetune import finetune, run_cells
-from mesomer.training.finetune_cell import Cells, read_cell, standardize_inputs, write_cell
+from mesomer.training.finetune_cell import Cells, read_cell, write_cell
 from mesomer.training.finetune_network import PropertyBatches, PropertyTrainee, curve_table
 from mesomer.training.finetune_plan import FinetuneOptions, check_parts, plan_cells, property_data
 from mesomer.training.finetune_report import split_sentence, trivial_scores
+from mesomer.training.head_start import standardize_inputs
 from mesomer.training.predictor import load_predictor
 from mesomer.training.scaling import Scaling
 from mesomer.uncertainty import conformal_half_width

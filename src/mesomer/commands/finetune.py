@@ -41,6 +41,7 @@ def finetune(
     activation: Literal["ReLU", "LeakyReLU", "PReLU", "tanh", "SELU", "ELU"] = "ReLU",
     disagreement: float = 0.1,
     standardize: bool = True,
+    head_start: Literal["random", "linear"] = "random",
     smiles_column: str | None = None,
     max_atoms: int = 500,
     seed: int = 0,
@@ -91,6 +92,7 @@ def finetune(
         activation: Activation in the heads.
         disagreement: Weight of the squared difference between the two heads in the loss.
         standardize: Give the heads standardised vectors (published models did not; much slower to train without).
+        head_start: Heads start from random weights, or as linear models fitted to the encoder's vectors as they are.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
         seed: Start of all random numbers.
@@ -115,8 +117,8 @@ def finetune(
         freeze=freeze, unfreeze_after=unfreeze_after, probe=probe, ensemble=ensemble, scratch=scratch,
         descriptors=tuple(descriptors or ()), readout=readout, attn_hidden=attn_hidden, attn_out=attn_out,
         ffn_hidden=ffn_hidden, ffn_layers=ffn_layers, dropout=dropout, activation=activation,
-        disagreement=disagreement, standardize=standardize, seed=seed, precision=precision, accelerator=accelerator,
-        save_minutes=save_minutes,
+        disagreement=disagreement, standardize=standardize, head_start=head_start, seed=seed,
+        precision=precision, accelerator=accelerator, save_minutes=save_minutes,
     )  # fmt: skip
     refuse_frame(data, "finetune")
     use_threads(threads)
@@ -138,7 +140,8 @@ def finetune(
         "clip": clip, "patience": patience, "select": select, "freeze": freeze, "unfreeze_after": unfreeze_after,
         "descriptors": descriptors, "readout": readout, "attn_hidden": attn_hidden, "attn_out": attn_out,
         "ffn_hidden": ffn_hidden, "ffn_layers": ffn_layers, "dropout": dropout, "activation": activation,
-        "disagreement": disagreement, "standardize": standardize, "smiles_column": smiles_column,
+        "disagreement": disagreement, "standardize": standardize, "head_start": head_start,
+        "smiles_column": smiles_column,
         "max_atoms": max_atoms, "seed": seed,
         "precision": precision, "accelerator": accelerator, "threads": threads, "save_minutes": save_minutes,
     }  # fmt: skip

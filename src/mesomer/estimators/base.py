@@ -64,6 +64,7 @@ class MolEstimator(BaseEstimator):
         activation: Activation in the heads.
         disagreement: Weight of the squared difference between the two heads in the loss.
         standardize: Give the heads standardised vectors.
+        head_start: Heads start from `random` weights, or as `linear` models fitted to the encoder's vectors.
         max_atoms: Molecules with more atoms are not used.
         precision: Of the training: 32, bf16 or auto.
         accelerator: auto, cpu, cuda or mps.
@@ -106,6 +107,7 @@ class MolEstimator(BaseEstimator):
         activation: str = "ReLU",
         disagreement: float = 0.1,
         standardize: bool = True,
+        head_start: str = "random",
         max_atoms: int = 500,
         precision: str = "32",
         accelerator: str = "auto",
@@ -143,6 +145,7 @@ class MolEstimator(BaseEstimator):
         self.activation = activation
         self.disagreement = disagreement
         self.standardize = standardize
+        self.head_start = head_start
         self.max_atoms = max_atoms
         self.precision = precision
         self.accelerator = accelerator

@@ -39,6 +39,7 @@ from mesomer.training.finetune_network import (
     loop_options,
 )
 from mesomer.training.finetune_plan import Cell, FinetuneOptions, PropertyData, descriptor_scaling
+from mesomer.training.head_start import standardize_inputs, start_linear
 from mesomer.training.ledger import StepReport
 from mesomer.training.loop import fit
 from mesomer.training.predictor import Predictor, fresh_encoder
@@ -117,6 +118,7 @@ class Cells:
                 activation=options.activation,
                 disagreement=options.disagreement,
                 standardize=options.standardize,
+                linear=options.head_start == "linear",
             )
 
     def _train(
@@ -133,6 +135,8 @@ class Cells:
         model = self.network(cell)
         if options.standardize:
             standardize_inputs(model, batches, split.train, self.context.device)
+        if options.head_start == "linear":
+            start_linear(model, batches, self.data.targets, split, self.context.device)
         trainee = PropertyTrainee(model, batches, split.valid, scaling, options)
         listener = CurveListener(None if work is None else work / "curve.jsonl", on_step)
         if work is not None:
@@ -229,22 +233,6 @@ class Cells:
             descriptors=list(self.data.descriptor_names),
             descriptor_scalings=[] if extra is None else [extra],
         ).to(self.context.device)
-
-
-@torch.no_grad()
-def standardize_inputs(
-    model: PropertyModel, batches: PropertyBatches, train: NDArray[np.integer], device: torch.device
-) -> None:
-    """Fixes what the heads subtract and divide by, from the training part as the untrained network sees it."""
-    model.to(device).eval()
-    rows: list[list[Tensor]] = [[] for _ in model.views]
-    sizes = np.array([len(batches.data.graphs[at].atoms) for at in train])
-    for part in atom_parts(sizes, VALIDATION_ATOMS):
-        batch = batches.batch(train[part]).to(device)
-        inputs = model.head_inputs(model.encode(batch), batch, batch.extras.get("descriptors"))
-        for kept, found in zip(rows, inputs, strict=True):
-            kept.append(found)
-    model.set_standard([torch.cat(kept) for kept in rows])
 
 
 def batches_of(data: PropertyData, positions: NDArray[np.integer]) -> list[tuple[NDArray[np.integer], GraphBatch]]:

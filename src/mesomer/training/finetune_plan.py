@@ -27,12 +27,13 @@ from mesomer.training.schedule import SHAPES
 
 FREEZE = ("none", "encoder")
 SELECT = ("metric", "loss", "last")
+HEAD_STARTS = ("random", "linear")
 LARGEST_LABEL = 1e15
 # Options about networks that are trained step by step: a linear model, which is solved for, has no use for them.
 NETWORK_OPTIONS = frozenset({
     "epochs", "batch_size", "max_lr", "warmup_epochs", "schedule", "encoder_lr_scale", "weight_decay", "clip",
     "patience", "select", "freeze", "unfreeze_after", "ensemble", "readout", "attn_hidden", "attn_out",
-    "ffn_hidden", "ffn_layers", "dropout", "activation", "disagreement", "standardize",
+    "ffn_hidden", "ffn_layers", "dropout", "activation", "disagreement", "standardize", "head_start",
 })  # fmt: skip
 
 
@@ -65,6 +66,7 @@ class FinetuneOptions:
     activation: str = "ReLU"
     disagreement: float = 0.1
     standardize: bool = True
+    head_start: str = "random"
     seed: int = 0
     precision: str = "32"
     accelerator: str = "auto"
@@ -73,6 +75,7 @@ class FinetuneOptions:
     def __post_init__(self) -> None:
         for name, choices in (
             ("freeze", FREEZE), ("select", SELECT), ("readout", READOUTS), ("schedule", SHAPES),
+            ("head_start", HEAD_STARTS),
         ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise unknown_name(f"value of --{name}", getattr(self, name), choices)
@@ -93,6 +96,8 @@ class FinetuneOptions:
                 "--patience stops where a validation figure no longer improves, and --select last looks at none.",
                 "Leave one of them out.",
             )
+        if self.head_start == "linear" and not self.standardize:
+            raise MesomerError("--head_start linear fits the heads to standardised vectors and needs --standardize.")
         if self.probe:
             self._check_probe()
 
