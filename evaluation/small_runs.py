@@ -1,8 +1,8 @@
 """Which objective, and which settings? Short pre-trainings on equally many molecules, judged on the four probe sets.
 
     python recipes/drug_like.py small.csv.gz --zinc 43000 --chembl 17000
-    mesomer prepare small.csv.gz --output corpora/small --add descriptors,motifs
-    MESOMER_DATA=folder python evaluation/small_runs.py corpora/small [--steps 600] [--runs NAME …]
+    mesomer prepare small.csv.gz --output corpora/small --add descriptors,fingerprints,motifs
+    MESOMER_DATA=folder python evaluation/small_runs.py corpora/small [--steps 300] [--runs NAME …]
 
 Every run takes the same number of steps of the same batches from the same seed; they differ in what `RUNS` says. Each
 is a run folder of `mesomer pretrain` below runs/small, so that an interrupted command goes on; its scores are kept
@@ -46,6 +46,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "descriptors": {"objective": "descriptors"},
     "descriptors, rate 0.0003": {"objective": "descriptors", "max_lr": 3e-4},
     "descriptors, rate 0.003": {"objective": "descriptors", "max_lr": 3e-3},
+    "fingerprints": {"objective": "fingerprints"},
+    "descriptors + fingerprints": {"objective": "descriptors+fingerprints"},
     "masked 60 % + motifs": {"objective": "masked_graph+motifs"},
     "masked 60 % + descriptors": {"objective": "masked_graph+descriptors"},
     "masked 60 %, then descriptors": {"objective": "descriptors", "init": "masked 60 %"},
@@ -128,9 +130,9 @@ def fill(page: Path, text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path, help="prepared with --add descriptors,motifs")
+    parser.add_argument("corpus", type=Path, help="prepared with --add descriptors,fingerprints,motifs")
     parser.add_argument("--output", type=Path, default=Path("runs/small"))
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS), metavar="NAME")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
     parser.add_argument("--molecules", type=int, help="use at most so many molecules of each set")
