@@ -106,15 +106,15 @@ def test_rates_of_rmat_are_tuned_on_the_validation_parts(tmp_path: Path) -> None
     smiles = molecules(40)
     rows = {"smiles": smiles, "n": [heteroatoms(text) + 0.5 for text in smiles]}
     words = [sys.executable, str(RECIPES / "rmat_rates.py"), str(write_columns(tmp_path / "table.csv", rows))]
-    words += ["--targets", "n", "--model", str(model), "--output", str(tmp_path / "runs"), "--epochs", "2"]
+    words += ["--targets", "n", "--model", str(model), "--output", str(tmp_path / "runs"), "--epochs", "5"]
     words += ["--repeats", "2", "--rates", "0.05", "1e-9"]
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 0, done.stderr
     scores = {rate: float(score) for rate, score in re.findall(r"rate (\S+): (\S+) on the validation", done.stdout)}
     assert scores.keys() == {"0.05", "1e-09"} and f"chosen rate {min(scores, key=scores.get)}, n: " in done.stdout
     kept = yaml.safe_load((tmp_path / "runs" / "rate-0.05" / "config.yaml").read_text(encoding="utf-8"))
-    peak = 100 * 0.05 / math.sqrt(768 * 0.2 * 2 * 2)  # two epochs of two batches
-    assert kept["max_lr"] == pytest.approx(peak) and kept["warmup_epochs"] == 0.4 and kept["select"] == "last"
+    peak = 100 * 0.05 / math.sqrt(768 * 0.2 * 5 * 2)  # five epochs of two batches
+    assert kept["max_lr"] == pytest.approx(peak) and kept["warmup_epochs"] == 1 and kept["select"] == "last"
     wrong = subprocess.run([*words[:3], "--targets", "m", *words[5:]], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
 
