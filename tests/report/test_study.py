@@ -178,7 +178,7 @@ def test_a_failed_arm_is_told(tmp_path):
     text = checked(report)
     assert "pre-trained, fine-tuned failed on 25 of 25 folds (diverged); a failed run is a result" in text
     assert "the mean predictor's score" in text and "25, 25 failed" in text
-    assert "the pre-trained network is not shown to beat training mean" in text
+    assert "the pre-trained network is not shown to beat “training mean”" in text
 
 
 def test_nothing_to_say(tmp_path):
@@ -198,6 +198,11 @@ def test_one_fold(tmp_path):
     report = write_study_report(folder)
     assert report.sentence.startswith("Nothing can be said yet")
     checked(report)
+
+
+def test_few_folds_are_told(tmp_path):
+    report = write_study_report(write_study(tmp_path / "s", splits=("scaffold",), repeats=1, folds=3))
+    assert "the answer rests on 3 folds" in checked(report)
 
 
 def test_undefined_folds_and_much_overlap_are_told(tmp_path):
@@ -241,6 +246,7 @@ def test_hostile_names(tmp_path):
     ))  # fmt: skip
     report = write_study_report(folder)
     page = page_of(report)
+    assert "Does pre-training help?" in page.text
     assert not any(tag == "script" for tag, _ in page.seen)
     assert page.text.count("<script>alert(1)</script>") > 10 and "{{ 7*7 }}" in page.text
     assert "\x07" not in report.path.read_text(encoding="utf-8")

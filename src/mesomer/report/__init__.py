@@ -1,5 +1,8 @@
 """Reports: one self-contained HTML file, from plain dictionaries that any station can fill.
 
+Studies have a module of their own, `mesomer.report.study`, which reads a study folder; several of them are joined by
+`mesomer.report.study_comparison`. Neither is imported here.
+
 A report loads nothing from elsewhere: style, figures (SVG) and molecules (SVG) stand in the file; it needs no script.
 It reads on a phone, on paper and with a dark theme; every figure has a title, units and a text alternative.
 

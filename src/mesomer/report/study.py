@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from mesomer.chem.parse import parse_smiles
@@ -111,8 +111,9 @@ def study_page(study: Study, found: Sequence[SplitVerdict]) -> str:
         if split.curve
     ]
     similar = {split.split: fig.similarity_figure(study, split, predictions) for split in order}
+    model, data = (_short(study.facts[key][name]) for key, name in (("model", "name"), ("data", "file")))
     values = {
-        "title": f"Does pre-training help? {tidy(study.facts['model']['name'])} on {tidy(study.facts['data']['file'])}",
+        "title": f"Does pre-training help? {model} on {data}",
         "sentence": headline(study, found),
         "below": below,
         "cautions": cautions(study, found),
@@ -263,6 +264,11 @@ def _pilot_lines(study: Study) -> list[str]:
     if study.pilot is None:
         return ["No pilot was recorded: what the design could detect is known from the study itself only."]
     return [tidy(study.pilot["sentence"])] if study.pilot.get("sentence") else []
+
+
+def _short(name: Any) -> str:
+    """The last part of a path; the methods paragraph and the facts have all of it."""
+    return PurePath(tidy(name)).name or tidy(name)
 
 
 def _capital(text: str) -> str:

@@ -261,8 +261,8 @@ def _run(row: Mapping[str, str]) -> Run:
     failed = row["failed"].strip()
     failed = "" if failed.lower() in ("", "0", "false") else "failed" if failed.lower() in ("1", "true") else failed
     novel = int(row["n_novel"]) if row["n_novel"] else None
-    sizes = (int(row[name] or 0) for name in ("n_train", "n_valid", "n_test"))
-    return Run(*sizes, novel, _number(row["seconds"]), tidy(failed))
+    train, valid, test = (int(row[name] or 0) for name in ("n_train", "n_valid", "n_test"))
+    return Run(train, valid, test, novel, _number(row["seconds"]), tidy(failed))
 
 
 def _number(text: str) -> float:

@@ -21,6 +21,8 @@ METRIC_LABELS = {
     "average_precision": "average precision", "accuracy": "accuracy", "mcc": "Matthews correlation",
     "macro_f1": "macro F1", "log_loss": "log loss",
 }  # fmt: skip
+FEW = 5
+"""Folds below which the reader is told how few they are."""
 
 
 class Speech(NamedTuple):
@@ -228,9 +230,15 @@ def _split_cautions(study: Study, split: SplitVerdict, speak: Speech) -> list[st
             f"({reasons}); a failed run is a result and counts with {mine[0].counted_with}."
         )
     if split.floor is not None and split.floor.low <= 0:
+        floor = speak.labels[split.floor.second]
         said.append(
-            f"{_capital(name)} splits: the pre-trained network is not shown to beat {speak.labels[split.floor.second]} "
-            f"({speak.moved(split.floor)}), so nothing may have been learnt that could help or hurt."
+            f"{_capital(name)} splits: the pre-trained network is not shown to beat “{floor}”: "
+            f"{speak.moved(split.floor)}. It may have learnt nothing that could help or hurt."
+        )
+    if split.primary is not None and split.primary.folds < FEW:
+        said.append(
+            f"{_capital(name)} splits: the answer rests on {split.primary.folds} folds, and the spread of so few is "
+            "itself known roughly only."
         )
     if table.undefined:
         said.append(
