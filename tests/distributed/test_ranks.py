@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-
-HERE = Path(__file__).resolve().parent
-WORKER = HERE / "worker.py"
-
-
-def start(output: Path, processes: int, **settings: object) -> subprocess.Popen[str]:
-    """Starts the worker, by torchrun if there are several processes."""
-    output.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(WORKER)]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-        command = [sys.executable, *launcher, str(WORKER)]
-    path = os.pathsep.join([str(HERE.parent), str(HERE.parent.parent / "src")])
-    return subprocess.Popen(
-        [*command, str(output), *(f"{name}={json.dumps(value)}" for name, value in settings.items())],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def run(output: Path, processes: int, **settings: object) -> int:
-    process = start(output, processes, **settings)
-    text = process.communicate(timeout=240)[0]
-    if process.returncode and "error" not in str(list(output.iterdir())):
-        print(text)
-    return process.returncode
+from two_processes import run, start
 
 
 def test_two_ranks_equal_one_process_with_accumulation(tmp_path: Path) -> None:

@@ -30,11 +30,12 @@ class Slow(Listener):
 def main(output: Path, settings: dict) -> int:
     torch.set_num_threads(1)
     rank_accumulate, poison = settings.pop("accumulate", 1), settings.pop("poison", None)
+    strategy = settings.pop("strategy", "ddp")
     dropout, rows, resume = settings.pop("dropout", 0.0), settings.pop("rows", 240), settings.pop("resume", False)
     options = LoopOptions(
         **{"accelerator": "cpu", "precision": "32", "max_lr": 1e-2, "warmup_epochs": 0.5, "log_steps": 4, **settings}
     )
-    with Context.start(options.accelerator, options.precision) as context:
+    with Context.start(options.accelerator, options.precision, strategy) as context:
         batches = ToyBatches(rows=rows, accumulate=rank_accumulate, rank=context.rank, world=context.world)
         trainee = ToyTrainee(dropout=dropout, poison=poison)
         folder = output / "checkpoints" if resume else None

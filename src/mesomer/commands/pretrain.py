@@ -36,6 +36,7 @@ def pretrain(
     save_minutes: float = 5.0,
     precision: Literal["auto", "32", "bf16"] = "auto",
     accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto",
+    strategy: Literal["ddp", "fsdp"] = "ddp",
     seed: int = 0,
     threads: int | None = None,
     overwrite: bool = False,
@@ -76,6 +77,8 @@ def pretrain(
         save_minutes: Minutes between checkpoints.
         precision: bf16 computes in bfloat16; auto does so where the device is made for it.
         accelerator: Where to compute.
+        strategy: How several processes share the weights: ddp gives each all of them, fsdp each a part, with the
+            gradients and optimiser states of that part alone. One process has all of them either way.
         seed: Another seed, another order, other masks, other first weights.
         threads: Processor threads; as many as there are cores if not given.
         overwrite: Replace the run of another configuration.
@@ -112,6 +115,7 @@ def pretrain(
         save_minutes=save_minutes,
         precision=precision,
         accelerator=accelerator,
+        strategy=strategy,
         seed=seed,
         threads=threads,
     )

@@ -12,6 +12,7 @@ Shapes: `A` atoms, `B` directed bonds, `M` molecules, `D` width.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
@@ -43,6 +44,12 @@ class Encoder(nn.Module):
 
     def forward(self, batch: GraphBatch) -> EncoderOutput:
         raise TypeError(f"{type(self).__name__} does not encode")
+
+    def sharded_parts(self) -> Sequence[nn.Module]:
+        """The large modules whose weights are read in their own forward pass only: processes that share the weights
+        (FSDP) gather those of each such module just for its call. Everything else is gathered at once.
+        """
+        return ()
 
     def readout_output(self, batch: GraphBatch) -> EncoderOutput:
         """What heads read: at least the `readout_views`; an encoder with more views need not compute the others."""

@@ -165,6 +165,11 @@ class Grover(Encoder):
         views = self.views(*self.branches(features, rows, depths), rows, features, wanted)
         return EncoderOutput({view: x[rows.padding :] for view, x in views.items()})
 
+    def sharded_parts(self) -> list[nn.Module]:
+        """The message-passing networks and the output networks: four fifths of the weights."""
+        networks = [block.networks for block in (*self.node_blocks, *self.edge_blocks)]  # type: ignore[union-attr]
+        return [*networks, *self.outputs.values()]  # type: ignore[list-item]
+
     def readout_output(self, batch: GraphBatch) -> EncoderOutput:
         """The two atom views: heads never read the bond views, which cost an eighth of the forward pass."""
         return self(batch, self.readout_views)

@@ -24,13 +24,14 @@ from mesomer.run import Interrupted
 T = TypeVar("T")
 PRECISIONS = ("auto", "32", "bf16")
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+STRATEGIES = ("ddp", "fsdp")
 
 
 class Context:
     """Device, precision and ranks of one training; make it by `Context.start` and use it as a context manager."""
 
-    def __init__(self, fabric: Any, precision: str, local_world: int = 1) -> None:
-        self.fabric = fabric
+    def __init__(self, fabric: Any, precision: str, local_world: int = 1, strategy: str = "ddp") -> None:
+        self.fabric, self.strategy = fabric, strategy
         self.device: torch.device = fabric.device
         self.rank: int = fabric.global_rank
         self.world: int = fabric.world_size
@@ -41,12 +42,16 @@ class Context:
         self.wide = torch.float32 if self.device.type == "mps" else torch.float64
 
     @classmethod
-    def start(cls, accelerator: str = "auto", precision: str = "auto") -> Context:
-        """Joins the processes that torchrun or srun started, or works alone."""
+    def start(cls, accelerator: str = "auto", precision: str = "auto", strategy: str = "ddp") -> Context:
+        """Joins the processes that torchrun or srun started, or works alone; `strategy` says how several share the
+        weights (sharding.py).
+        """
         if accelerator not in ACCELERATORS:
             raise unknown_name("accelerator", accelerator, ACCELERATORS)
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
+        if strategy not in STRATEGIES:
+            raise unknown_name("strategy", strategy, STRATEGIES)
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy
 
@@ -54,13 +59,13 @@ class Context:
         environment, devices, nodes = _processes()
         alone = devices * nodes == 1
         # a head that a batch does not touch has no gradient: DDP waits for it forever unless it looks for such
-        strategy = "auto" if alone else DDPStrategy(find_unused_parameters=True)
+        launched = "auto" if alone else DDPStrategy(find_unused_parameters=True)
         try:
             fabric = Fabric(
                 accelerator=accelerator,
                 devices=devices,
                 num_nodes=nodes,
-                strategy=strategy,
+                strategy=launched,
                 precision="32-true",
                 plugins=[environment],
             )
@@ -74,7 +79,7 @@ class Context:
                 f"The accelerator {accelerator!r} cannot be used here: {reason}", "Try --accelerator cpu."
             ) from error
         fabric.launch()
-        return cls(fabric, _resolve_precision(precision, fabric.device), devices)
+        return cls(fabric, _resolve_precision(precision, fabric.device), devices, strategy)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of every forward pass."""

@@ -26,13 +26,12 @@ from mesomer.machine import keep_freed_memory
 from mesomer.run import Interrupted, StopRequest, stop_signals
 from mesomer.training.context import Context
 from mesomer.training.ledger import Entry, Ledger, StepReport
+from mesomer.training.sharding import place
 from mesomer.training.state import (
     LoopState,
     module_tensors,
-    optimizer_tensors,
     read_state,
     restore_module,
-    restore_optimizer,
     save_state,
 )
 from mesomer.training.trainee import OPTIMIZERS, Batches, FitResult, Listener, LoopOptions, Trainee
@@ -80,9 +79,9 @@ class _Work:
 class _Terms(nn.Module):
     """The module as DDP sees it: one forward pass gives all terms."""
 
-    def __init__(self, trainee: Trainee) -> None:
+    def __init__(self, trainee: Trainee, module: nn.Module) -> None:
         super().__init__()
-        self.module = trainee.module
+        self.module = module
         self._terms = trainee.terms
         # DDP looks for parameters without gradient, and warns for each process where it finds none: here is one
         self.spare = nn.Parameter(torch.zeros(()))
@@ -106,13 +105,15 @@ class _Training:
     ) -> None:
         self.trainee, self.batches, self.options, self.folder = trainee, batches, options, folder
         self.context, self.listener, self.request = context, listener, request
-        self.module = trainee.module.to(context.device)
+        self.place = place(trainee, context)
+        # what is trained; it holds parts of the weights of `trainee.module` where those are cut into shards
+        self.module = self.place.module
         self.state = LoopState(seed=options.seed, steps_per_epoch=batches.steps(0))
         self.total_steps = _total_steps(options, self.state.steps_per_epoch)
         self.schedule = options.schedule_of(self.state.steps_per_epoch, self.total_steps)
         self.weights = {name: float(weight) for name, weight in trainee.weights.items()}
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in self.module.named_parameters()}
-        self.optimizer = _build_optimizer(trainee, options, context)
+        self.optimizer = _build_optimizer(self.place.parameter_groups(), options, context)
         self.history: list[dict[str, Any]] = []
         self.best_tensors: dict[str, Tensor] = {}
         self.forward: nn.Module = self.module
@@ -171,7 +172,7 @@ class _Training:
         if trainable != self.trainable:
             self.trainable = trainable
             self.module.train()
-            self.forward = self.context.fabric.setup_module(_Terms(self.trainee))
+            self.forward = self.place.wrap(_Terms(self.trainee, self.module))
 
     def _step(self, micro: list[Any]) -> None:
         """One optimiser step on this rank's micro-batches."""
@@ -190,16 +191,15 @@ class _Training:
             group["lr"] = rate * group["lr_scale"]
         parts = []
         for index, (batch, draw) in enumerate(work):
-            held_back = context.world > 1 and index + 1 < len(work)
-            with context.fabric.no_backward_sync(self.forward) if held_back else nullcontext():
+            with self.place.without_exchange(self.forward) if index + 1 < len(work) else nullcontext():
                 moved = _Work(batch.to(context.device), None if draw is None else draw.to(context.device))
                 with context.autocast():
                     sums = self.forward(moved)
                 row = torch.stack([sums[name].float() for name in terms])
-                context.fabric.backward((row * factor).sum())
+                self.place.backward((row * factor).sum())
             parts.append(row.detach().to(dtype))
         limit = math.inf if options.clip is None else options.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit)
+        norm = self.place.norm(torch.nn.utils.clip_grad_norm_(self.module.parameters(), limit))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         molecules = sum(int(batch.num_molecules) for batch, _ in work)
@@ -272,17 +272,23 @@ class _Training:
             self._save()
 
     def _saving_due(self, epoch_ended: bool) -> bool:
-        if self.folder is None or self.context.rank != 0:
+        together = self.place.saves_together
+        if self.folder is None or (self.context.rank != 0 and not together):
+            return False
+        # asking the first rank's clock makes all ranks wait
+        if together and not epoch_ended and self.state.step % self.options.log_steps:
             return False
         passed = time.monotonic() - self.saved_at
-        return passed >= 60 * self.options.save_minutes or (epoch_ended and passed >= self.saving_took / _SAVING_SHARE)
+        due = passed >= 60 * self.options.save_minutes or (epoch_ended and passed >= self.saving_took / _SAVING_SHARE)
+        return self.context.first(lambda: due) if together else due
 
     def _validate(self) -> None:
         """Validates, tells, and keeps the best weights."""
         state = self.state
         for report in self.ledger.take(everything=True):
             self.listener.on_step(report)
-        self.module.eval()
+        self.place.collect()
+        self.trainee.module.eval()
         with torch.no_grad(), self.context.autocast():
             figures = self.trainee.validate(self.context)
         self.module.train()
@@ -308,19 +314,23 @@ class _Training:
         if self.folder is None:
             if self.options.keep_best:
                 self.best_tensors = {
-                    name: x.detach().to("cpu", copy=True) for name, x in module_tensors(self.module).items()
+                    name: x.detach().to("cpu", copy=True) for name, x in module_tensors(self.trainee.module).items()
                 }
         elif self.context.rank == 0:
-            save_state(self.folder / BEST, state, module_tensors(self.module))
+            save_state(self.folder / BEST, state, module_tensors(self.trainee.module))
 
     def _save(self) -> None:
         """Writes the checkpoint of this moment, unless a step before it was not finite."""
-        if self.folder is None or self.context.rank != 0 or not self.ledger.read_all():
+        if self.folder is None or (self.context.rank != 0 and not self.place.saves_together):
+            return
+        if not self.ledger.read_all():
             return
         started = time.monotonic()
         self.state.seconds = self._seconds()
-        tensors = module_tensors(self.module) | optimizer_tensors(self.optimizer, self.names)
-        save_state(self.folder / LAST, self.state, tensors)
+        self.place.collect()
+        tensors = self.place.optimizer_tensors(self.optimizer, self.names)
+        if self.context.rank == 0:
+            save_state(self.folder / LAST, self.state, module_tensors(self.trainee.module) | tensors)
         self.saved_at = self.step_ended = time.monotonic()
         self.saving_took = self.saved_at - started
 
@@ -336,19 +346,19 @@ class _Training:
                 f"The training in {folder} stopped in an epoch of {state.steps_per_epoch} steps; now it has {steps}.",
                 "Use the same number of processes as before, or choose another --output.",
             )
-        restore_module(self.module, tensors, path)
-        restore_optimizer(self.optimizer, self.names, tensors)
+        self.place.restore(self.optimizer, self.names, tensors, path)
         self.state, self.resumed_from = state, state.step
 
     def _end(self) -> None:
-        """Leaves the wanted weights in the module, in evaluation mode."""
+        """Leaves the wanted weights in the trainee's module, in evaluation mode."""
+        self.place.collect()
         if self.options.keep_best and self.state.best is not None:
             tensors = self.best_tensors
             if self.folder is not None:
                 self.context.first(lambda: None)  # the file is whole when rank 0 has come here
                 tensors = read_state(self.folder / BEST)[1]
-            restore_module(self.module, tensors, (self.folder or Path()) / BEST)
-        self.module.eval()
+            restore_module(self.trainee.module, tensors, (self.folder or Path()) / BEST)
+        self.trainee.module.eval()
 
     def _log(self, row: dict[str, Any]) -> None:
         self.history.append(row)
@@ -366,8 +376,8 @@ def _total_steps(options: LoopOptions, steps_per_epoch: int) -> int:
     return min(ends)
 
 
-def _build_optimizer(trainee: Trainee, options: LoopOptions, context: Context) -> torch.optim.Optimizer:
-    groups = [{"lr_scale": 1.0, **group} for group in trainee.parameter_groups() if group["params"]]
+def _build_optimizer(parameters: list[dict[str, Any]], options: LoopOptions, context: Context) -> torch.optim.Optimizer:
+    groups = [{"lr_scale": 1.0, **group} for group in parameters if group["params"]]
     # one kernel for all parameters: on a CPU twice as fast as the default for many small ones
     fused = context.device.type in ("cpu", "cuda")
     return OPTIMIZERS[options.optimizer](groups, lr=options.max_lr, weight_decay=options.weight_decay, fused=fused)

@@ -70,6 +70,7 @@ class PretrainOptions:
     save_minutes: float = 5.0
     precision: str = "auto"
     accelerator: str = "auto"
+    strategy: str = "ddp"
     seed: int = 0
     threads: int | None = None
 
@@ -127,7 +128,7 @@ def pretrain(
         )
     config = {"corpus": str(corpus), "output": str(output), **asdict(options), "overwrite": overwrite}
     inputs = {"corpus": store.fingerprint} | ({"init": start.sha256} if start is not None else {})
-    with Context.start(options.accelerator, options.precision) as context:
+    with Context.start(options.accelerator, options.precision, options.strategy) as context:
         _check_alike(context, {"version": versions(), "corpus": store.fingerprint, "settings": config})
         # each machine may have a disk of its own: its processes share the reading of what lies there
         context.each(lambda: store.verify(context.local_rank, context.local_world))
