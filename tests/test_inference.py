@@ -418,3 +418,43 @@ def test_frames_are_read_by_their_smiles_column():
     for command in (mesomer.finetune, mesomer.check, mesomer.prepare):
         with pytest.raises(MesomerError, match="takes a file, not a DataFrame"):
             command(pd.DataFrame(columns), **({} if command is mesomer.check else {"output": "nowhere"}))
+
+
+def test_threads_give_what_one_thread_gives_in_the_same_order(encoder, model):
+    graphs = graphs_of(SMILES)
+    embedders = [Embedder(encoder, level, "cpu", atoms_per_batch=60) for level in ("molecule", "atom")]
+    predictor = TablePredictor(model[0], accelerator="cpu", atoms_per_batch=60)
+    alone = [embedders[0].vectors(graphs), embedders[1].vector_lists(graphs), predictor.member_outputs(graphs)]
+    torch.set_num_threads(3)
+    try:
+        together = [embedders[0].vectors(graphs), embedders[1].vector_lists(graphs), predictor.member_outputs(graphs)]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert together[0] == pytest.approx(alone[0], abs=1e-5) and together[2] == pytest.approx(alone[2], abs=1e-5)
+    for found, expected in zip(together[1], alone[1], strict=True):
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_threads_hold_few_batches_and_pass_errors_on():
+    graphs = graphs_of(SMILES)
+    seen: list[tuple[int, bool]] = []
+
+    def function(batch, positions):
+        seen.append((torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        if len(seen) > 12:
+            raise ValueError("too many")
+        return len(positions)
+
+    torch.set_num_threads(2)
+    try:
+        with torch.inference_mode():
+            results = Runner(torch.device("cpu"), 40).run(graphs, function)
+            first = next(results)
+            assert first[1] == len(first[0]) and len(seen) <= 3
+            with pytest.raises(ValueError, match="too many"):
+                list(results)
+        assert len(seen) < 16  # what had not begun was called off
+        assert set(seen) == {(1, True)} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

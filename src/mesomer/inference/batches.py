@@ -1,13 +1,17 @@
 """Running a model over many molecules: batches of like sizes up to an atom budget, results back in the given order.
 
 Molecules are sorted by size, so that a batch is full whatever the order of the input; which molecules share a batch
-does not change their results. When a GPU's memory does not suffice, the budget is halved once, aloud.
+does not change their results. On a CPU every core works on a batch of its own, because products and sums of this size
+do not share out well; batches come back in the order in which they were made, and no more are under way than there
+are cores, and one. When a GPU's memory does not suffice, the budget is halved once, aloud.
 """
 
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -59,6 +63,9 @@ def size_batches(sizes: NDArray[np.integer], atoms_per_batch: int) -> Iterator[N
         yield order[start:]
 
 
+BatchFunction = Callable[[GraphBatch, NDArray[np.int64]], Any]
+
+
 class Runner:
     """Runs a function of a batch over graphs, on one device."""
 
@@ -68,14 +75,18 @@ class Runner:
         self.atoms_per_batch = atoms_per_batch or ATOMS_PER_BATCH.get(device.type, 1024)
         self.halved = False
 
-    def run(
-        self,
-        graphs: Sequence[MolGraph],
-        function: Callable[[GraphBatch, NDArray[np.int64]], Any],
-    ) -> Iterator[tuple[NDArray[np.int64], Any]]:
-        """(positions, function(batch, positions)) for every batch; the positions of all batches are all graphs once."""
+    def run(self, graphs: Sequence[MolGraph], function: BatchFunction) -> Iterator[tuple[NDArray[np.int64], Any]]:
+        """(positions, function(batch, positions)) for every batch; the positions of all batches are all graphs once.
+
+        On a CPU the function is called in several threads at a time.
+        """
         sizes = np.array([len(graph.atoms) for graph in graphs], dtype=np.int64)
-        waiting = list(size_batches(sizes, self.atoms_per_batch))[::-1]
+        batches = list(size_batches(sizes, self.atoms_per_batch))
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        if min(threads, len(batches)) > 1:
+            yield from _in_threads(graphs, batches, function, min(threads, len(batches)))
+            return
+        waiting = batches[::-1]
         while waiting:
             positions = waiting.pop()
             batch = collate([graphs[at] for at in positions])
@@ -98,3 +109,31 @@ class Runner:
         self.atoms_per_batch //= 2
         torch.cuda.empty_cache()
         print(f"Out of memory: going on with {self.atoms_per_batch:,} atoms at a time.", file=sys.stderr, flush=True)
+
+
+def _in_threads(
+    graphs: Sequence[MolGraph], batches: Sequence[NDArray[np.int64]], function: BatchFunction, threads: int
+) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    """The function of every batch, in order, computed by threads of one core each."""
+    cores, inference, gradient = torch.get_num_threads(), torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def work(positions: NDArray[np.int64]) -> Any:
+        # these modes belong to a thread, and a new one has torch's defaults
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradient):
+            return function(collate([graphs[at] for at in positions]), positions)
+
+    under_way: deque[tuple[NDArray[np.int64], Future[Any]]] = deque()
+    with ThreadPoolExecutor(threads, "batch", torch.set_num_threads, (1,)) as pool:
+        try:
+            for positions in batches:
+                under_way.append((positions, pool.submit(work, positions)))
+                if len(under_way) > threads:
+                    done, future = under_way.popleft()
+                    yield done, future.result()
+            while under_way:
+                done, future = under_way.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in under_way:
+                future.cancel()
+            torch.set_num_threads(cores)  # the number that later threads start with
