@@ -15,7 +15,8 @@ from mesomer.chem.graph import collate
 from mesomer.encoders.base import build_encoder
 from mesomer.objectives.base import build_objective
 from mesomer.training.context import Context
-from mesomer.training.sharding import Sharded, place
+from mesomer.training.placement import place
+from mesomer.training.sharding import Sharded
 
 SMILES = [["CCO", "c1ccccc1O"], ["C"]]  # the second process has no bond
 

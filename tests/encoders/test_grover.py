@@ -184,6 +184,34 @@ def test_networks_with_depths_are_networks_of_these_depths(activation, depths):
         torch.testing.assert_close(found[:, network], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("update", ["code", "paper"])
+@pytest.mark.parametrize(
+    "depths", [None, [4, 2, 3, 1, 5, 2], [2, 2, 2, 2, 2, 1], [0, 3, 3, -1, 3, 0], [1, 0, 1, 1, 0, 1]]
+)
+def test_the_fused_block_is_the_block_part_by_part(depths, update, bias):
+    """States and all gradients, with and without depths of their own, in double precision."""
+    network = disturbed(blocks=1, update=update, bias=bias, dropout=0.0).double().train()
+    batch = collate(graphs_of(SMILES))
+    rows = network.rows(batch)
+    for block, hood in ((network.node_blocks[0], rows.node), (network.edge_blocks[0], rows.edge)):
+        x = torch.randn(hood.lists.lists().rows, network.width, dtype=torch.float64, requires_grad=True)
+        weight = torch.randn_like(x)
+        found = []
+        for lists in (None, hood.lists.lists()):
+            network.zero_grad()
+            x.grad = None
+            state = block(x, hood, depths, lists)
+            (state * weight).sum().backward()
+            names = dict(block.named_parameters())
+            found.append([state.detach(), x.grad, *(p.grad for n, p in names.items() if not n.startswith("project"))])
+        for first, second in zip(*found, strict=True):
+            if first is None:  # no network runs a round
+                assert second is None
+            else:
+                torch.testing.assert_close(second, first, rtol=1e-9, atol=1e-10)
+
+
 def test_every_weight_learns_at_random_depths():
     torch.manual_seed(2)
     network, batch = disturbed(activation="PReLU", blocks=1).train(), collate(graphs_of(SMILES))

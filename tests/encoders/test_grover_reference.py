@@ -26,7 +26,7 @@ def encoder(reference):
 
 
 def encoded(encoder, batch, depths=None):
-    """The first blocks' inputs, the last blocks' outputs and the views, all with the padding row."""
+    """The last blocks' outputs and the views, all with the padding row."""
     rows = encoder.rows(batch)
     features = encoder.features(batch, rows)
     node, edge = encoder.branches(features, rows, depths)
@@ -73,19 +73,21 @@ def test_every_stage_of_the_encoder(reference, encoder):
     batch = reference.batch(0, reference.first)
     encoder.eval()
     rows, node, edge, views = encoded(encoder, batch)
+    features = encoder.features(batch, rows)
     order = with_padding(bond_order(batch))
     for view, found in views.items():
         name = f"enc8_{view}"
         assert_close(found if view.startswith("atom") else found[order], reference.array(name), name)
     branches = {
-        "node": (node, encoder.node_blocks, rows.node, slice(None)),
-        "edge": (edge, encoder.edge_blocks, rows.edge, order),
+        "node": (node, features.atoms, encoder.node_blocks, rows.node, slice(None)),
+        "edge": (edge, features.bonds, encoder.edge_blocks, rows.edge, order),
     }
     compared = set()
-    for name, (branch, blocks, lists, ordered) in branches.items():
-        states = blocks[0].networks(branch.entered, lists.lists).view(len(branch.entered), 3, -1, encoder.width)
+    for name, (branch, raw, blocks, lists, ordered) in branches.items():
+        entered = blocks[0].enter(blocks[0].project(raw))
+        states = blocks[0].networks(entered, lists.lists).view(len(entered), 3, -1, encoder.width)
         found = {
-            "in": branch.entered,
+            "in": entered,
             "block0_attn": blocks[0].attend(states, lists),
             **{f"block0_head0_{which}": states[:, at, 0] for at, which in enumerate("qkv")},
         }
@@ -94,7 +96,7 @@ def test_every_stage_of_the_encoder(reference, encoder):
             if key in reference.arrays:
                 compared.add(key)
                 assert_close(value[ordered][: len(reference.arrays[key])], reference.arrays[key], key)
-        assert_close(branch.states[-1][ordered], reference.array(f"enc8_{name}_out"), f"{name}_out")
+        assert_close(branch[ordered], reference.array(f"enc8_{name}_out"), f"{name}_out")
     assert compared == {key for key in reference.arrays if key.startswith(f"enc{reference.cut}_")}
 
 

@@ -5,6 +5,9 @@ messages). What it saves is passes over memory: states stay network by network [
 them; activation and dropout are one factor for each value, written over the mask and used in both directions; sums
 are made in place; weights are cast once.
 
+Networks may run to depths of their own: sorted by falling depth (`order`), those that still run are the first ones in
+every round (`running`), so that each round is one batched product over a prefix.
+
 Shapes: `R` rows, `H` hidden size, `n` heads, `N` = 3n networks, `g` = n attention heads of width `d` = H / n.
 """
 
@@ -25,7 +28,11 @@ LEAKY_SLOPE = 0.1
 
 
 class BlockSettings(NamedTuple):
-    """What is fixed of a block; `mask` makes dropout's factors for a tensor, None where nothing is dropped."""
+    """What is fixed of a block; `mask` makes dropout's factors for a tensor, None where nothing is dropped.
+
+    Every network runs all rounds, unless `running` has the number of those that run in each; then `order` has the
+    number of each network, those that run longest first.
+    """
 
     heads: int
     rounds: int
@@ -33,6 +40,8 @@ class BlockSettings(NamedTuple):
     eps: float
     dtype: torch.dtype
     mask: Callable[[Tensor], Tensor] | None
+    running: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
 
 
 class BlockWeights(NamedTuple):
@@ -51,6 +60,14 @@ class BlockWeights(NamedTuple):
         """In the precision of the products; the layer norm keeps its own."""
         products = (None if x is None else x.to(dtype) for x in self[:6])
         return BlockWeights(*products, self.scale, self.shift)  # type: ignore[arg-type]
+
+    def ordered(self, order: tuple[int, ...]) -> BlockWeights:
+        """With the networks in that order; as they are if it is empty."""
+        if not order:
+            return self
+        places = torch.tensor(order, device=self.network.device)
+        bias = None if self.network_bias is None else self.network_bias.index_select(0, places)
+        return self._replace(network=self.network.index_select(0, places), network_bias=bias)
 
 
 @dataclass
@@ -79,7 +96,7 @@ def fused_block(x: Tensor, weights: BlockWeights, lists: NeighbourLists, setting
     if torch.is_grad_enabled():
         return _FusedBlock.apply(lists, settings, x, *weights)
     with torch.autocast(x.device.type, enabled=False):
-        return _run(x, weights.cast(settings.dtype), lists, settings, None)
+        return _run(x, weights.cast(settings.dtype).ordered(settings.order), lists, settings, None)
 
 
 class _FusedBlock(torch.autograd.Function):
@@ -87,7 +104,7 @@ class _FusedBlock(torch.autograd.Function):
     def forward(ctx: Any, lists: NeighbourLists, settings: BlockSettings, x: Tensor, *weights: Tensor) -> Tensor:
         kept = _Kept()
         with torch.autocast(x.device.type, enabled=False):
-            cast = BlockWeights(*weights).cast(settings.dtype)
+            cast = BlockWeights(*weights).cast(settings.dtype).ordered(settings.order)
             y = _run(x, cast, lists, settings, kept)
         ctx.lists, ctx.settings = lists, settings
         ctx.dtypes = [None if weight is None else weight.dtype for weight in weights]
@@ -108,16 +125,19 @@ def _run(
     x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings, kept: _Kept | None
 ) -> Tensor:
     networks, (rows, hidden), n, mask = weights.network.shape[0], x.shape, settings.heads, settings.mask
-    state = x
+    state = x.expand(networks, rows, hidden)
+    ended: list[Tensor] = []  # states of the networks that have ended, from the last network on
     added = _added(x, weights, settings.add_input)
     for step in range(settings.rounds):
-        message = lists.sum(state)
-        each = message if step else message.expand(networks, rows, hidden)
+        still = settings.running[step] if settings.running else networks
+        ended += reversed(state[still:].unbind(0))
+        message = lists.sum(state[:still] if step else x)
+        each = message if step else message.expand(still, rows, hidden)
         if added is None:
-            state = torch.bmm(each, weights.network)
+            state = torch.bmm(each, weights.network[:still])
         else:
-            last_use = added if step + 1 == settings.rounds else None
-            state = torch.baddbmm(added, each, weights.network, out=last_use)
+            last_use = added[:still] if step + 1 == settings.rounds else None
+            state = torch.baddbmm(added[:still], each, weights.network[:still], out=last_use)
         if kept is None:
             F.leaky_relu_(state, LEAKY_SLOPE)
             if mask is not None:
@@ -129,6 +149,8 @@ def _run(
             state.mul_(factors)
             kept.messages.append(message)
             kept.factors.append(factors)
+    if settings.order:
+        state = _by_network([*state.unbind(0), *reversed(ended)], settings.order)
     mapped = torch.baddbmm(weights.mapping_bias.unsqueeze(1), state.view(3, n * rows, hidden), weights.mapping)
     q, k, v = mapped.view(3, n, rows, hidden).unbind(0)
     scores = _pair_products(q, k) / math.sqrt(hidden // n)
@@ -174,28 +196,39 @@ def _gradients(
     of_mapped = _attention_gradient(of_mixed, mapped.view(3, n, rows, hidden), share, kept.masks)
     of_mapped = of_mapped.view(3, n * rows, hidden)
     of_mapping = torch.bmm(state.view(3, n * rows, hidden).transpose(1, 2), of_mapped)
-    of_state = torch.bmm(of_mapped, weights.mapping.transpose(1, 2)).view(3 * n, rows, hidden)
+    of_final = torch.bmm(of_mapped, weights.mapping.transpose(1, 2)).view(3 * n, rows, hidden)
 
-    of_network, of_bias, of_x = 0.0, 0.0, 0.0
+    running = settings.running or (3 * n,) * settings.rounds
+    if settings.order:
+        of_final = of_final.index_select(0, torch.tensor(settings.order, device=of_final.device))
+    of_network = torch.zeros_like(weights.network, dtype=of_scale.dtype)
+    of_bias = None if weights.network_bias is None else torch.zeros_like(weights.network_bias, dtype=of_scale.dtype)
+    of_x = of_final[running[0] :].sum(0, dtype=_wide(of_final.dtype))  # of networks without a round
+    of_state = of_final[: running[-1]]
     for step in reversed(range(settings.rounds)):
+        still = running[step]
+        if len(of_state) < still:
+            of_state = torch.cat([of_state, of_final[len(of_state) : still]])
         of_hidden = of_state.mul_(kept.factors[step])
         message = kept.messages[step]
-        of_network = of_network + _product_sums(message, of_hidden).to(of_scale.dtype)
-        if weights.network_bias is not None:
-            of_bias = of_bias + of_hidden.sum(1).to(of_scale.dtype)
+        of_network[:still] += _product_sums(message, of_hidden)
+        if of_bias is not None:
+            of_bias[:still] += of_hidden.sum(1)
         if settings.add_input:
             of_x = of_x + of_hidden.sum(0, dtype=_wide(of_hidden.dtype))
-        back = weights.network.transpose(1, 2)
+        back = weights.network[:still].transpose(1, 2)
         if step:
             of_state = lists.transposed_sum(torch.bmm(of_hidden, back))
         else:
             of_message = torch.mm(of_hidden[0], back[0])
-            for network in range(1, 3 * n):
+            for network in range(1, still):
                 torch.addmm(of_message, of_hidden[network], back[network], out=of_message)
             of_x = of_x + lists.transposed_sum(of_message)
-    of_bias_or_none = None if weights.network_bias is None else of_bias
+    if settings.order:
+        of_network = _by_network(of_network.unbind(0), settings.order)
+        of_bias = None if of_bias is None else _by_network(of_bias.unbind(0), settings.order)
     found = (
-        of_network, of_bias_or_none, of_mapping, of_mapped.sum(1), of_merge, of_merge_bias, of_scale, of_shift
+        of_network, of_bias, of_mapping, of_mapped.sum(1), of_merge, of_merge_bias, of_scale, of_shift
     )  # fmt: skip
     return of_x.to(gradient.dtype), found
 
@@ -217,6 +250,14 @@ def _attention_gradient(of_mixed: Tensor, mapped: Tensor, share: Tensor, masks: 
     _weighted_sums(wide, k, out=of_mapped[0])
     _weighted_sums(wide.transpose(0, 1), q, out=of_mapped[1])
     return of_mapped
+
+
+def _by_network(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """Parts that stand in an order, network by network."""
+    found = parts[0].new_empty(len(order), *parts[0].shape)
+    for network, part in zip(order, parts, strict=True):
+        found[network].copy_(part)
+    return found
 
 
 def _pair_products(a: Tensor, b: Tensor) -> Tensor:

@@ -54,13 +54,6 @@ class Rows(NamedTuple):
     padding: int
 
 
-class Branch(NamedTuple):
-    """What one branch made of its rows, [R, H]: the first block's input and the output of each block."""
-
-    entered: Tensor
-    states: list[Tensor]
-
-
 @register
 class Grover(Encoder):
     """The encoder; views `atom_from_atom` and `atom_from_bond` [A, H], `bond_from_atom` and `bond_from_bond` [B, H]."""
@@ -166,9 +159,8 @@ class Grover(Encoder):
         return EncoderOutput({view: x[rows.padding :] for view, x in views.items()})
 
     def sharded_parts(self) -> list[nn.Module]:
-        """The message-passing networks and the output networks: four fifths of the weights."""
-        networks = [block.networks for block in (*self.node_blocks, *self.edge_blocks)]  # type: ignore[union-attr]
-        return [*networks, *self.outputs.values()]  # type: ignore[list-item]
+        """The blocks and the output networks, which are all of the weights."""
+        return [*self.node_blocks, *self.edge_blocks, *self.outputs.values()]
 
     def readout_output(self, batch: GraphBatch) -> EncoderOutput:
         """The two atom views: heads never read the bond views, which cost an eighth of the forward pass."""
@@ -200,8 +192,10 @@ class Grover(Encoder):
         bonds = torch.cat([atoms.index_select(0, batch.source), own], dim=1)
         return Features(_below(atoms, rows.padding), _below(bonds, rows.padding))
 
-    def branches(self, features: Features, rows: Rows, depths: Sequence[Depths] | None = None) -> tuple[Branch, Branch]:
-        """Node branch and edge branch; `depths` for each node block, then each edge block, or the full depth."""
+    def branches(self, features: Features, rows: Rows, depths: Sequence[Depths] | None = None) -> tuple[Tensor, Tensor]:
+        """States of node branch and edge branch [R, H]; `depths` for each node block, then each edge block, or the full
+        depth.
+        """
         count = len(self.node_blocks)
         drawn = [None] * (count + len(self.edge_blocks)) if depths is None else list(depths)
         return (
@@ -210,10 +204,9 @@ class Grover(Encoder):
         )
 
     def views(
-        self, node: Branch, edge: Branch, rows: Rows, features: Features, wanted: Sequence[str] = VIEWS
+        self, atoms: Tensor, bonds: Tensor, rows: Rows, features: Features, wanted: Sequence[str] = VIEWS
     ) -> dict[str, Tensor]:
-        """The wanted outputs, padding rows included (grover.md 3.4)."""
-        atoms, bonds = node.states[-1], edge.states[-1]
+        """The wanted outputs from the states of both branches, padding rows included (grover.md 3.4)."""
         source, reverse = rows.edge.bonds.source, rows.edge.bonds.reverse
         around = rows.node.lists.message(atoms)
 
@@ -231,12 +224,14 @@ class Grover(Encoder):
         return {view: self.outputs[view](raw[view[:4]], aggregated[view]()) for view in VIEWS if view in wanted}
 
 
-def _branch(blocks: nn.ModuleList, features: Tensor, rows: Neighbourhood, depths: Sequence[Depths | None]) -> Branch:
-    entered = blocks[0].enter(blocks[0].project(features))  # type: ignore[operator, union-attr]
-    states = [entered]
-    for block, drawn in zip(blocks, depths, strict=True):
-        states.append(block(states[-1], rows, drawn))
-    return Branch(entered, states[1:])
+def _branch(blocks: nn.ModuleList, features: Tensor, rows: Neighbourhood, depths: Sequence[Depths | None]) -> Tensor:
+    # padding rows are summed by a rule that the lists do not have
+    fused = rows.padding == 0 and all(block.fusible(features) for block in blocks)  # type: ignore[operator]
+    lists = rows.lists.lists() if fused else None
+    state = features
+    for number, (block, drawn) in enumerate(zip(blocks, depths, strict=True)):
+        state = block(state, rows, drawn, lists, project=number == 0)
+    return state
 
 
 def _below(x: Tensor, padding: int) -> Tensor:

@@ -24,7 +24,8 @@ from mesomer.encoders.blocks import (
     activate_and_drop,
     mapped_messages,
 )
-from mesomer.encoders.rows import EdgeRows, NodeRows
+from mesomer.encoders.fused_block import BlockSettings, fused_block
+from mesomer.encoders.rows import EdgeRows, NeighbourLists, NodeRows
 
 Depths = list[int]
 _SPREAD = 3  # depths are drawn within three standard deviations
@@ -136,8 +137,20 @@ class DynamicBlock(GTransformerBlock):
         if over_molecule:
             self.attention = MoleculeAttention(hidden, heads, bias, dropout)
 
-    def forward(self, x: Tensor, rows: Neighbourhood, depths: Depths | None = None) -> Tensor:  # type: ignore[override]
-        """[R, H] -> [R, H]."""
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        rows: Neighbourhood,
+        depths: Depths | None = None,
+        lists: NeighbourLists | None = None,
+        *,
+        project: bool = False,
+    ) -> Tensor:
+        """[R, H] -> [R, H]; a first block is given the features to `project` in place of states."""
+        if project:
+            x = self.enter(self.project(x))
+        if lists is not None and self.fusible(x) and (depths is None or max(depths) > 1):
+            return fused_block(x, self._weights(), lists, self._with_depths(self._settings(x), depths))
         states = self.networks(x, rows.lists, depths).view(x.shape[0], 3, self.heads, x.shape[1])
         mixed = self.mix(states, rows)
         # one product in place of two, which has to be made first: worth it where there are more rows than columns
@@ -146,6 +159,17 @@ class DynamicBlock(GTransformerBlock):
         else:
             merged = self.merge(self.attention.output(mixed).flatten(1))
         return self.dropout(self.norm(merged))
+
+    def fusible(self, x: Tensor) -> bool:
+        """As for every block, and only attention over heads."""
+        return super().fusible(x) and not isinstance(self.attention, MoleculeAttention)
+
+    def _with_depths(self, settings: BlockSettings, depths: Depths | None) -> BlockSettings:
+        if depths is None or all(depth == self.networks.depth for depth in depths):
+            return settings
+        order = sorted(range(len(depths)), key=lambda network: -depths[network])
+        running = [sum(depth > step for depth in depths) for step in range(1, max(depths))]
+        return settings._replace(rounds=len(running), running=tuple(running), order=tuple(order))
 
     def mix(self, states: Tensor, rows: Neighbourhood) -> Tensor:
         """Attention over the states [R, 3, n, H] of the networks, before its output layer -> [R, n, H]."""

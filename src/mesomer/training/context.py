@@ -44,7 +44,7 @@ class Context:
     @classmethod
     def start(cls, accelerator: str = "auto", precision: str = "auto", strategy: str = "ddp") -> Context:
         """Joins the processes that torchrun or srun started, or works alone; `strategy` says how several share the
-        weights (sharding.py).
+        weights (placement.py).
         """
         if accelerator not in ACCELERATORS:
             raise unknown_name("accelerator", accelerator, ACCELERATORS)

@@ -26,7 +26,7 @@ from mesomer.machine import keep_freed_memory
 from mesomer.run import Interrupted, StopRequest, stop_signals
 from mesomer.training.context import Context
 from mesomer.training.ledger import Entry, Ledger, StepReport
-from mesomer.training.sharding import place
+from mesomer.training.placement import place
 from mesomer.training.state import (
     LoopState,
     module_tensors,
