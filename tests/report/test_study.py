@@ -145,7 +145,7 @@ def test_the_sentence(tmp_path, gain, spread, metric, words):
 )
 def test_the_clause_on_the_best_baseline(tmp_path, gain, words):
     gains = {"pretrained": 0.1, "ecfp_boosting": gain, "ecfp_forest": -0.5}
-    sentence = write_study_report(write_study(tmp_path / "s", gains, 0.01)).sentence
+    sentence = write_study_report(write_study(tmp_path / "s", gains, 0.01, splits=("random",))).sentence
     assert f"; {words} the best of 2 baselines, count ECFP + boosting: " in sentence
 
 
@@ -216,7 +216,7 @@ def test_undefined_folds_and_much_overlap_are_told(tmp_path):
 
 
 def test_unknown_overlap_and_missing_files_are_told(tmp_path):
-    report = write_study_report(write_study(tmp_path / "s"))
+    report = write_study_report(write_study(tmp_path / "s", splits=("random",)))
     text = checked(report)
     assert "it was not looked up which test molecules" in text and "No pilot was recorded" in text
     assert "No data checks were recorded" in text and "Only the full training part was tried" in text
@@ -255,7 +255,7 @@ def test_hostile_names(tmp_path):
 
 
 def test_figures_tell_their_numbers_in_words(tmp_path):
-    folder = full_study(tmp_path / "s")
+    folder = full_study(tmp_path / "s", splits=("scaffold",))
     study = read_study(folder)
     split = analyse(study)[0]
     speak = speech(study)
@@ -273,6 +273,6 @@ def test_figures_tell_their_numbers_in_words(tmp_path):
 
 
 def test_the_same_folder_gives_the_same_page(tmp_path):
-    folder = full_study(tmp_path / "s")
+    folder = full_study(tmp_path / "s", splits=("scaffold",))
     first = write_study_report(folder).path.read_text(encoding="utf-8")
     assert write_study_report(folder).path.read_text(encoding="utf-8") == first
