@@ -177,10 +177,10 @@ def test_the_neighbourhood_order_is_the_number_of_bonds(smiles):
 def test_the_factorised_attention_is_the_definition(variant):
     """Against scores and mixtures from the pair networks' whole output, one molecule at a time (rmat.md 3.3)."""
     network, graphs = disturbed(variant), graphs_of(SMILES)
-    layout, states = network.states(collate(graphs))
-    block, relations = network.blocks[0], network.relations(collate(graphs), layout)
+    part, states = network.states(collate(graphs))
+    block, layout, relations = network.blocks[0], part.layout, part.relations
     attention, x = block.attention, block.attention_norm(states[0])
-    found = attention(x, layout, relations)
+    found = attention(x, [part])
     heads, width = 2, 8
     for number, graph in enumerate(graphs):
         size = len(graph.atoms) + 1
@@ -221,21 +221,21 @@ def test_dropped_attention_weights_take_their_share_of_the_bias():
     """With one molecule of one atom and all weights dropped but one, the mixture is that of its weight."""
     network = disturbed(dropout=0.5, blocks=1)
     batch = collate(graphs_of(["C"]))
-    layout, states = network.states(batch)
+    part, states = network.states(batch)
     attention = network.blocks[0].attention
-    for part in (attention.keys, attention.values):
-        part.dropout.rate = 0.0
+    for pairs in (attention.keys, attention.values):
+        pairs.dropout.rate = 0.0
     attention.train()
     with torch.no_grad():
         torch.nn.init.zeros_(attention.values.second.weight)
         torch.nn.init.zeros_(attention.weight[2])
         torch.nn.init.zeros_(attention.bias[2])
         torch.nn.init.ones_(attention.values.second.bias)
-        x, relations = network.blocks[0].attention_norm(states[0]), network.relations(batch, layout)
+        x = network.blocks[0].attention_norm(states[0])
         torch.manual_seed(4)
-        found = attention.attend(x, layout, relations)
+        found = attention.answer(attention.attend(attention.asking(x), part))
         torch.manual_seed(4)
-        weights = attention.dropout(attention.probabilities(x, layout, relations))
+        weights = attention.dropout(attention.probabilities(x, part))
     expected = weights[0].sum(-1).T.repeat_interleave(8, dim=1)
     assert close(found, expected) and not close(found, torch.ones_like(found))
 

@@ -97,11 +97,11 @@ def test_radial_functions_and_pair_networks(family, name):
 
 
 def first_probabilities(encoder, batch):
-    layout, states = encoder.states(batch)
-    block, relations = encoder.blocks[0], encoder.relations(batch, layout)
-    given = (block.attention_norm(states[0]), layout, relations)
-    found = block.attention.probabilities(*given[: 3 if encoder.name == "rmat" else 2])
-    return layout.pack(found.transpose(1, 2)), block.attention(*given)
+    part, states = encoder.states(batch)
+    block = encoder.blocks[0]
+    x = block.attention_norm(states[0])
+    found = block.attention.probabilities(x, part)
+    return part.layout.pack(found.transpose(1, 2)), block.attention(x, [part])
 
 
 @pytest.mark.parametrize(("family", "name"), MODELS)
@@ -111,7 +111,8 @@ def test_every_stage_of_the_encoder(family, name):
     reference = reference_of(family)
     encoder, arrays = reference.model(name).encoder, reference.arrays
     batch = reference.batch(0, reference.batches["b8"])
-    layout, states = encoder.states(batch)
+    part, states = encoder.states(batch)
+    layout = part.layout
 
     def expected(key):
         return layout.pack(torch.from_numpy(arrays[f"{name}_b8_{key}"])).numpy()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import register
-from mesomer.encoders.rmat_blocks import FeedForward, NodeAttention, NodeBlock, NodeEncoder, check_sizes
+from mesomer.encoders.rmat_blocks import FeedForward, NodeAttention, NodeBlock, NodeEncoder, Part, check_sizes
 from mesomer.encoders.rmat_features import Layout, NodeFeatures, adjacency, coordinates_of, distances
 from mesomer.errors import MesomerError, unknown_name
 
@@ -36,15 +36,15 @@ class MixedAttention(NodeAttention):
         scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)
         return torch.softmax(scores.masked_fill(~layout.present[:, None, None, :], -torch.inf), dim=-1)
 
-    def probabilities(self, x: Tensor, layout: Layout) -> Tensor:
+    def probabilities(self, x: Tensor, part: Part) -> Tensor:
         """The softmax alone [M, h, n, n], by query and key; padded query rows mean nothing."""
-        query, key, _ = layout.pad(self.states(x)).transpose(1, 3).unbind(2)
-        return self._weights(query, key, layout)
+        query, key, _ = part.layout.pad(self.asking(x)).transpose(1, 3).unbind(2)
+        return self._weights(query, key, part.layout)
 
-    def attend(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
-        query, key, value = layout.pad(self.states(x)).transpose(1, 3).unbind(2)  # [M, h, n, c] each
-        weights = self.share * self._weights(query, key, layout) + relations.unsqueeze(1)
-        return layout.pack((self.dropout(weights) @ value).transpose(1, 2)).flatten(1)
+    def attend(self, rows: Tensor, part: Part) -> Tensor:
+        query, key, value = part.layout.pad(rows).transpose(1, 3).unbind(2)  # [M, h, n, c] each
+        weights = self.share * self._weights(query, key, part.layout) + part.relations.unsqueeze(1)
+        return part.layout.pack((self.dropout(weights) @ value).transpose(1, 2)).unsqueeze(1)
 
 
 @register

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import register
 from mesomer.encoders.blocks import Dropout
-from mesomer.encoders.rmat_blocks import FeedForward, NodeAttention, NodeBlock, NodeEncoder, check_sizes
+from mesomer.encoders.rmat_blocks import FeedForward, NodeAttention, NodeBlock, NodeEncoder, Part, check_sizes
 from mesomer.encoders.rmat_features import Layout, NodeFeatures, PairFeatures, coordinates_of
 from mesomer.errors import MesomerError, unknown_name
 
@@ -55,7 +55,8 @@ class PairNetwork(nn.Module):
 
     def hidden(self, pairs: Tensor) -> Tensor:
         """The hidden units of all pairs, [M, n, n, c]."""
-        return self.dropout(F.leaky_relu(self.first(pairs), _SLOPE))
+        # in place: what came before it is needed no more, and there is much of it
+        return self.dropout(F.leaky_relu(self.first(pairs), _SLOPE, inplace=True))
 
     def slices(self) -> Tensor:
         """The second layer head by head: [h, c out, c hidden]."""
@@ -95,7 +96,8 @@ class RelativeAttention(NodeAttention):
             self.register_buffer("u", u)
         self.v = nn.Parameter(torch.empty(1, heads, 1, width, 1).uniform_(-bound, bound))
 
-    def _padded(self, x: Tensor, layout: Layout) -> _Padded:
+    def asking(self, x: Tensor) -> Tensor:
+        """Queries, keys, values, and what meets the hidden units of pairs: [T, H] -> [T, 4 or 5, h, c]."""
         states = self.states(x)
         query, key = states[:, 0], states[:, 1]
         scale = 1 / math.sqrt(query.shape[-1])
@@ -105,8 +107,11 @@ class RelativeAttention(NodeAttention):
             asking = [_through(query * scale + v, slices), _through(key * scale, slices)]
         else:
             asking = [_through((query + key) * scale + v, slices)]
-        padded = layout.pad(torch.cat([states, torch.stack(asking, dim=1)], dim=1))  # [M, n, 4 or 5, h, c]
-        query, key, value, *asking = padded.unbind(2)
+        return torch.cat([states, torch.stack(asking, dim=1)], dim=1)
+
+    def _padded(self, rows: Tensor, layout: Layout) -> _Padded:
+        query, key, value, *asking = layout.pad(rows).unbind(2)
+        scale = 1 / math.sqrt(query.shape[-1])
         query, key, value = (part.transpose(1, 2) for part in (query * scale, key, value))
         return _Padded(query, key, value, asking[0], asking[1] if self.paper else None)
 
@@ -122,20 +127,24 @@ class RelativeAttention(NodeAttention):
         scores = scores.masked_fill(~layout.present[:, None, None, :], -torch.inf)
         return torch.softmax(scores, dim=-1)
 
-    def probabilities(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
+    def probabilities(self, x: Tensor, part: Part) -> Tensor:
         """Attention weights [M, h, n, n] of normed rows x, by query and key; padded query rows mean nothing."""
-        return self._probabilities(self._padded(x, layout), layout, relations)
+        return self._probabilities(self._padded(self.asking(x), part.layout), part.layout, part.relations)
 
-    def attend(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
-        padded = self._padded(x, layout)
-        weights = self.dropout(self._probabilities(padded, layout, relations))
+    def attend(self, rows: Tensor, part: Part) -> Tensor:
+        """Mixed values and mixed hidden units, [T', 2, h, c]."""
+        layout, padded = part.layout, self._padded(rows, part.layout)
+        weights = self.dropout(self._probabilities(padded, layout, part.relations))
         by_query = weights.transpose(1, 2)  # [M, n, h, n]
-        mixed = torch.stack([(weights @ padded.value).transpose(1, 2), by_query @ self.values.hidden(relations)], dim=2)
-        values, hidden = layout.pack(mixed).unbind(1)  # [T, h, c] each
         bias = self.values.second.bias.view(self.heads, -1)
         if self.training and self.dropout.rate > 0:  # else the weights sum to 1
-            bias = bias * layout.pack(by_query.sum(-1, keepdim=True))
-        return (values + _through(hidden, self.values.slices().transpose(1, 2)) + bias).flatten(1)
+            bias = bias * by_query.sum(-1, keepdim=True)
+        values = (weights @ padded.value).transpose(1, 2) + bias
+        return layout.pack(torch.stack([values, by_query @ self.values.hidden(part.relations)], dim=2))
+
+    def answer(self, mixed: Tensor) -> Tensor:
+        values, hidden = mixed.unbind(1)
+        return (values + _through(hidden, self.values.slices().transpose(1, 2))).flatten(1)
 
 
 def _through(x: Tensor, slices: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """What R-MAT and MAT share of the network: pre-norm blocks over nodes, and an encoder made of them (rmat.md 3).
 
-Rows are packed: padding is there inside attention only, so that linear layers never work on it.
+Rows are packed: padding is there inside attention only, so that linear layers never work on it. Attention goes part by
+part through molecules of like sizes, so that one large molecule does not pad the others; linear layers see all rows at
+once.
 
 Shapes: `A` atoms, `M` molecules, `T` = A + M nodes, dummy first in each molecule; `n` nodes of the largest molecule,
 `H` hidden size, `h` heads, `c` = H / h.
@@ -8,8 +10,9 @@ Shapes: `A` atoms, `M` molecules, `T` = A + M nodes, dummy first in each molecul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +26,14 @@ from mesomer.errors import MesomerError, unknown_name
 
 NODES, ATOMS = "node_from_node", "atom_from_atom"
 LINEAR = "Linear"
+
+
+class Part(NamedTuple):
+    """Molecules of like sizes: which packed rows are theirs, how these are padded, and how their pairs are related."""
+
+    rows: slice
+    layout: Layout
+    relations: Tensor
 
 
 def activation_module(name: str) -> nn.Module:
@@ -69,12 +80,22 @@ class NodeAttention(nn.Module):
         found = nn.functional.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
         return found.view(len(x), 3, self.heads, -1)
 
-    def attend(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
-        """[T, H] -> the heads' mixtures side by side, [T, H]."""
+    def asking(self, x: Tensor) -> Tensor:
+        """What is made of each row before pairs are looked at: [T, H] -> [T, k, h, c]."""
+        return self.states(x)
+
+    def attend(self, rows: Tensor, part: Part) -> Tensor:
+        """What the heads mix of one part, whose rows are given: [T', k, h, c] -> [T', j, h, c]."""
         raise TypeError(f"{type(self).__name__} does not say how nodes attend to each other")
 
-    def forward(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
-        return self.output(self.attend(x, layout, relations))
+    def answer(self, mixed: Tensor) -> Tensor:
+        """What is made of the mixtures: [T, j, h, c] -> [T, H]."""
+        return mixed.flatten(1)
+
+    def forward(self, x: Tensor, parts: Sequence[Part]) -> Tensor:
+        rows = self.asking(x)
+        mixed = [self.attend(rows[part.rows], part) for part in parts]
+        return self.output(self.answer(mixed[0] if len(mixed) == 1 else torch.cat(mixed)))
 
 
 class NodeBlock(nn.Module):
@@ -86,8 +107,8 @@ class NodeBlock(nn.Module):
         self.attention_norm, self.feed_forward_norm = nn.LayerNorm(hidden_size), nn.LayerNorm(hidden_size)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, layout: Layout, relations: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), layout, relations))
+    def forward(self, x: Tensor, parts: Sequence[Part]) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), parts))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
@@ -135,26 +156,41 @@ class NodeEncoder(Encoder):
         """What attention is told of each pair of nodes, [M, n, n, ...]."""
         raise TypeError(f"{type(self).__name__} does not say how nodes are related")
 
-    def states(self, batch: GraphBatch) -> tuple[Layout, list[Tensor]]:
-        """The layout, and rows [T, H] after the embedding, after each block and after the final norm."""
+    def part(self, batch: GraphBatch, start: int = 0) -> Part:
+        """A batch as one part of a larger one, in which its rows begin at `start`."""
         layout = layout_of(batch)
-        relations = self.relations(batch, layout)
-        found = [self.dropout(self.embed(self.features(batch, layout)))]
+        return Part(slice(start, start + len(layout.place)), layout, self.relations(batch, layout))
+
+    def embedded(self, batch: GraphBatch, layout: Layout) -> Tensor:
+        """Rows [T, H] before the first block."""
+        return self.dropout(self.embed(self.features(batch, layout)))
+
+    def states(self, batch: GraphBatch) -> tuple[Part, list[Tensor]]:
+        """The batch as one part, and rows [T, H] after the embedding, after each block and after the final norm."""
+        part = self.part(batch)
+        found = [self.embedded(batch, part.layout)]
         for block in self.blocks:
-            found.append(block(found[-1], layout, relations))
-        return layout, [*found, self.norm(found[-1])]
+            found.append(block(found[-1], [part]))
+        return part, [*found, self.norm(found[-1])]
 
     def forward(self, batch: GraphBatch) -> EncoderOutput:
-        """Both views; molecules of like sizes are encoded together."""
+        """Both views."""
         groups = like_sized(batch)
         if len(groups) == 1:
-            nodes = self.states(batch)[1][-1]
+            parts = [self.part(batch)]
+            x = self.embedded(batch, parts[0].layout)
         else:
+            parts, together = [], taken(batch, torch.cat(groups))
+            for molecules in groups:
+                parts.append(self.part(taken(batch, molecules), parts[-1].rows.stop if parts else 0))
+            x = self.embedded(together, layout_of(together))
+        for block in self.blocks:
+            x = block(x, parts)
+        nodes = self.norm(x)
+        if len(groups) > 1:  # back into the order of the batch
             number = torch.arange(batch.num_molecules + 1, device=batch.atom_offsets.device)
-            offsets = batch.atom_offsets + number
-            found = [self.states(taken(batch, molecules))[1][-1] for molecules in groups]
-            rows = [ragged(offsets, molecules.to(offsets.device))[0] for molecules in groups]
-            nodes = torch.cat(found).index_select(0, torch.argsort(torch.cat(rows)))
+            rows, _ = ragged(batch.atom_offsets + number, torch.cat(groups).to(number.device))
+            nodes = nodes.index_select(0, torch.argsort(rows))
         atoms = torch.arange(batch.num_atoms, device=nodes.device) + batch.atom_molecule + 1
         return EncoderOutput({NODES: nodes, ATOMS: nodes.index_select(0, atoms)})
 
