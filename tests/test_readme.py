@@ -16,13 +16,23 @@ from mesomer.quickstart.design import DEMO
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GUIDES = ("README.md", "docs/quickstart.md", "docs/cli.md")
-PAGES = (*GUIDES, "docs/index.md", "docs/diary.md")
+PAGES = (*GUIDES, "docs/index.md", "docs/diary.md", "docs/study.md")
 # What makes a command short; an option that the page gives too is replaced.
 FAST = {
     "quickstart": {"--molecules": "50", "--folds": "3", "--epochs": "1"},
     "finetune": {"--epochs": "1", "--repeats": "2", "--ffn_hidden": "8", "--accelerator": "cpu"},
     "pretrain": {"--max_steps": "2", "--size": "small", "--accelerator": "cpu"},
     "prepare": {"--workers": "1"},
+    "study": {
+        "--splits": "random",
+        "--repeats": "1",
+        "--folds": "2",
+        "--trials": "1",
+        "--epochs": "1",
+        "--jobs": "1",
+        "--label_shares": "1",
+        "--arms": "pretrained,random,mean",
+    },
 }
 DROPPED = {"pretrain": ("--epochs",)}
 

@@ -24,13 +24,14 @@ COMMANDS = {
     "prepare": "mesomer.commands.prepare:prepare",
     "pretrain": "mesomer.commands.pretrain:pretrain",
     "finetune": "mesomer.commands.finetune:finetune",
+    "study": "mesomer.commands.study:study",
     "predict": "mesomer.commands.predict:predict",
     "embed": "mesomer.commands.embed:embed",
     "import": "mesomer.commands.import_weights:import_weights",
     "models": "mesomer.commands.models:models",
     "info": "mesomer.commands.info:info",
 }
-RESUMABLE = ("prepare", "pretrain", "finetune")
+RESUMABLE = ("prepare", "pretrain", "finetune", "study")
 DONE, FAULT, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 

@@ -10,9 +10,12 @@ if TYPE_CHECKING:
 
 
 def study(
-    data: str,
+    data: str | None = None,
     folder: str | None = None,
     *,
+    preset: str | None = None,
+    grid: str | None = None,
+    sets: list[str] | None = None,
     output: str = "runs/study",
     targets: list[str] | None = None,
     model: str | None = None,
@@ -42,12 +45,17 @@ def study(
     """Say with an interval whether pre-training helps on your data, beside twins and baselines on the same splits.
 
     Two words in the place of DATA do less: `mesomer study power DATA …` only plans (what could be seen, what it
-    costs), and `mesomer study report FOLDER` makes tables and report of a study again, or joins its parts. The same
-    command goes on with an interrupted study.
+    costs), and `mesomer study report FOLDER` makes tables and report of a study again, joins its parts, or makes one
+    page on all studies below a folder. The same command goes on with an interrupted study.
 
     Args:
         data: Table with SMILES and labels (CSV, TSV, SDF, Parquet; .gz and .zst), or the name of a benchmark set.
         folder: After the word report: the folder of a study. After the word power: the table.
+        preset: Instead of DATA: run a collection of public sets (moleculenet), --minutes for each, and write a page
+            on all of them with published scores beside ours.
+        grid: Instead of DATA: pre-train and study all points of a grid file, or of a grid of the package (sun2022-mini,
+            sun2022, hu2020).
+        sets: Of a preset or a grid only these sets.
         output: Run folder.
         targets: Columns that hold the labels; several are judged by their mean. A benchmark set knows its own.
         model: Pre-trained encoder to judge: a model folder, a run folder, a bundled or a hub name; the bundled one if
@@ -86,11 +94,16 @@ def study(
         from mesomer.study.run import again
 
         found = again(folder)
-        return {"text": _text(found), **found}
+        return {"text": _page_text(found) if "sentences" in found else _text(found), **found}
     only_planning = data == "power"
-    if only_planning != (folder is not None):
-        said = "`mesomer study power` needs a table." if only_planning else f"What is {folder!r} after {data!r}?"
-        raise MesomerError(said, "Write mesomer study DATA, mesomer study power DATA, or mesomer study report FOLDER.")
+    if sum(given is not None for given in (data, preset, grid)) != 1 or only_planning != (folder is not None):
+        raise MesomerError(
+            "`mesomer study` needs one thing to study.",
+            "Write mesomer study DATA, mesomer study power DATA, mesomer study report FOLDER, or mesomer study with "
+            "--preset or --grid.",
+        )
+    if sets and data is not None:
+        raise MesomerError("--sets chooses among the sets of --preset or --grid.", "Leave it out.")
     if minutes < 0:
         raise MesomerError(f"--minutes is {minutes:g}, and must not be negative.", "0 means no limit.")
     shares = tuple(label_shares) if label_shares is not None else LABEL_SHARES
@@ -99,17 +112,44 @@ def study(
         batch_size=batch_size, patience=patience, label_shares=tuple(share for share in shares if share != 1),
         arms=tuple(arms or ()), seed=seed, minutes=minutes or None, zone=zone, repeat_error=repeat_error,
     )  # fmt: skip
-    request = _request(
-        str(folder) if only_planning else data, options, output=output, targets=targets, model=model, task=task,
-        descriptors=descriptors, corpus=corpus, jobs=jobs, part=None if part is None else read_part(part),
-        smiles_column=smiles_column, max_atoms=max_atoms, accelerator=accelerator,
-    )  # fmt: skip
+
+    def request_for(table: str, place: str, encoder: str | None, these: StudyOptions) -> Request:
+        return _request(
+            table, these, output=place, targets=targets, model=encoder, task=task, descriptors=descriptors,
+            corpus=corpus, jobs=jobs, part=None if part is None else read_part(part), smiles_column=smiles_column,
+            max_atoms=max_atoms, accelerator=accelerator,
+        )  # fmt: skip
+
+    from dataclasses import replace
+    from pathlib import Path
+
     from mesomer.study.run import power_of, run_study
 
+    if preset is not None:
+        from mesomer.study.presets import run_preset
+
+        found = run_preset(
+            preset, sets or (), output,
+            lambda one, place: run_study(request_for(one, str(place), model, options), options, overwrite),
+        )  # fmt: skip
+        return {"text": _page_text(found), **found}
+    if grid is not None:
+        from mesomer.study.grid import narrowed, read_grid
+        from mesomer.study.grid_run import run_grid
+
+        def study_point(
+            one: str, encoder: Path, place: Path, these: StudyOptions, siblings: tuple[Path, ...]
+        ) -> dict[str, Any]:
+            asked = replace(request_for(one, str(place), str(encoder), these), siblings=siblings)
+            return run_study(asked, these, overwrite)
+
+        found = run_grid(narrowed(read_grid(grid), sets or ()), output, accelerator, study_point)
+        return {"text": _page_text(found), **found}
+    assert data is not None
     if only_planning:
-        found = power_of(request, options)
+        found = power_of(request_for(str(folder), output, model, options), options)
         return {"text": _plan_text(found), **found}
-    found = run_study(request, options, overwrite)
+    found = run_study(request_for(data, output, model, options), options, overwrite)
     return {"text": _text(found), **found}
 
 
@@ -185,6 +225,12 @@ def _text(found: dict[str, Any]) -> str:
         )
     head = ["This study was finished before; nothing was done.", ""] if found["state"] == "finished" else []
     return "\n".join([*head, *found["cut"], *found["lines"]])
+
+
+def _page_text(found: dict[str, Any]) -> str:
+    """What several studies say together."""
+    left_out = [f"Left out: {name}: {why}" for name, why in found.get("refused", {}).items()]
+    return "\n".join([*found["sentences"], *left_out, "", f"Page: {found['report']}"])
 
 
 def _plan_text(found: dict[str, Any]) -> str:

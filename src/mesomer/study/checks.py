@@ -117,7 +117,7 @@ def check_splits(study: StudyData, split: str, drawn: Sequence[Split], repeats: 
     problem = next((text for one in drawn if (text := missing_class(study, one, one.train, one.test))), None)
     if problem is not None:
         raise MesomerError(f"With the {split} splits {problem}.", _largest(study, split, repeats, folds))
-    return notes + _size_notes(split, drawn) + _absent_notes(study, split, drawn)
+    return notes + _single_notes(split) + _size_notes(split, drawn) + _absent_notes(study, split, drawn)
 
 
 def require_apart(study: StudyData, split: str, one: Split) -> None:
@@ -186,6 +186,19 @@ def _scaffold_notes(study: StudyData, split: str, drawn: Sequence[Split], folds:
             f"{most:,} of {count:,} molecules have {shown} and lie in one scaffold fold together (fold sizes "
             f"{sizes[0]} to {sizes[-1]}): its score weighs as much as that of any other fold.",
             rows[:SHOWN], tuple(_smiles(study, rows[:4])),
+        )
+    ]  # fmt: skip
+
+
+def _single_notes(split: str) -> list[Check]:
+    """Rules without randomness give one division, whatever number of repeats is asked for."""
+    if find_rule(rule_of(split)).seeded:
+        return []
+    return [
+        Check(
+            "one division", "caution",
+            f"The {split} splits are one and the same division: repeats change the training alone, and no interval "
+            "over them says anything of other test molecules.",
         )
     ]  # fmt: skip
 

@@ -22,6 +22,7 @@ from mesomer.files import check_writable, remove
 from mesomer.machine import machine, versions
 from mesomer.progress import Progress, duration
 from mesomer.run import Interrupted, RunFolder, read_manifest
+from mesomer.study.campaign import page_of, study_folders
 from mesomer.study.cells import WORK, Task, Training, cell_path, run_cell
 from mesomer.study.checks import Check, require_apart
 from mesomer.study.design import Cell, Design, StudyOptions, cells_of, dealt
@@ -32,6 +33,7 @@ from mesomer.study.plan import Costs, fit_into, full_design, in_words, measure
 from mesomer.study.prepare import Prepared, prepare
 from mesomer.study.processes import in_processes
 from mesomer.study.results import FORMAT, read_facts, read_json, targets_json, write_json, write_tables
+from mesomer.study.reuse import take_over
 from mesomer.study.scoring import zone_of
 from mesomer.study.sofar import SoFar
 from mesomer.training.checkpoint import ModelFolder, load_model
@@ -54,6 +56,8 @@ class Request:
     jobs: int
     part: tuple[int, int] | None = None
     canonical: bool = False
+    siblings: tuple[Path, ...] = ()
+    """Studies from which cells that do not depend on the pre-trained weights are taken over."""
 
     @property
     def folder(self) -> Path:
@@ -204,6 +208,7 @@ def _facts(
         },
         "model": {
             "name": request.source.model, "sha256": model.sha256, "encoder": model.config["encoder"]["name"],
+            "encoder_config": model.config["encoder"].get("config", {}),
             "parameters": sum(parameter.numel() for parameter in base.parameters()),
         },
         "design": {
@@ -235,6 +240,8 @@ def _run_cells(run: RunFolder, request: Request, options: StudyOptions, planned:
     seconds = _expected(planned)
     cells = cells_of(design, seconds)
     mine = cells if request.part is None else dealt(cells, request.part)
+    if (taken := take_over(run.path, request.siblings, mine)) > 0:
+        run.log(f"{taken:,} cells that do not depend on the pre-trained weights are those of another study.")
     left = [cell for cell in mine if not cell_path(run.path, cell).exists()]
     training = Training(design.trials, design.epochs, options.batch_size, options.patience)
     if len(left) < len(mine):
@@ -311,6 +318,10 @@ def again(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(folder)
     if not path.is_dir():
         raise MesomerError(f"There is no folder {path}.", "Give the --output of mesomer study.")
+    if not (path / "study.json").exists() and (several := study_folders(path)):
+        for one in several:
+            report_of(one)
+        return page_of(several, path) | {"state": "report"}
     if not (path / "study.json").exists() or sorted(path.glob("part-*-of-*")):
         join_parts(path)
     return report_of(path) | {"output": str(path), "state": "report"}

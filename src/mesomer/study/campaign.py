@@ -1,0 +1,81 @@
+"""Several studies one after the other, and one page on them: what presets and grids are made of.
+
+Decided: each study is a run folder of its own and goes on by itself; a study that the data refuse, or whose time is up,
+does not stop the others, and is named at the end. The page joins what is finished; published scores stand beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mesomer.errors import MesomerError
+from mesomer.progress import say
+from mesomer.run import Interrupted
+
+PUBLISHED = Path(__file__).resolve().parent / "published"
+
+
+class Planned(NamedTuple):
+    """One study to run: its place below the campaign's folder, and how."""
+
+    name: str
+    run: Callable[[Path], dict[str, Any]]
+
+
+def run_all(studies: Sequence[Planned], folder: str | os.PathLike[str], published: str | None = None) -> dict[str, Any]:
+    """Runs all studies and writes the page on them; raises `Interrupted` if some ran out of time."""
+    place, done, waiting, refused = Path(folder), [], [], {}
+    for number, study in enumerate(studies, 1):
+        say(f"Study {number} of {len(studies)}: {study.name}")
+        try:
+            study.run(place / study.name)
+        except Interrupted as error:
+            say(str(error))
+            waiting.append(study.name)
+        except MesomerError as error:
+            say(f"{study.name} is left out: {error}")
+            refused[study.name] = str(error)
+            continue
+        done.append(place / study.name)
+    if not done:
+        raise MesomerError(
+            f"None of the {len(studies)} studies could be run; the first: {next(iter(refused.values()))}",
+            "Mend what it says.",
+        )
+    found = page_of(done, place, published)
+    if waiting:
+        raise Interrupted(f"The time was up for {', '.join(waiting)}; the page in {place} is about what is finished.")
+    return found | {"refused": refused, "state": "done"}
+
+
+def page_of(folders: Sequence[Path], output: Path, published: str | None = None) -> dict[str, Any]:
+    """The page on finished studies."""
+    from mesomer.report.study_comparison import write_comparison
+
+    rows = [] if published is None else read_published(published)
+    made = write_comparison(folders, output, rows)
+    return {"sentences": made.sentences, "report": str(made.path), "output": str(output), "studies": len(folders)}
+
+
+def study_folders(folder: Path) -> list[Path]:
+    """The study folders below a folder, in the order of their names; parts of a study are none."""
+    found = sorted(path.parent for path in folder.rglob("study.json"))
+    return [path for path in found if not any(part.startswith("part-") for part in path.relative_to(folder).parts)]
+
+
+def read_published(name: str) -> list[Any]:
+    """Published scores that come with the package."""
+    from mesomer.report.study_sets import Published
+
+    with open(PUBLISHED / f"{name}.csv", encoding="utf-8", newline="") as handle:
+        return [
+            Published(
+                row["set"], row["method"], row["split"], row["metric"], float(row["value"]),
+                float(row["deviation"]) if row["deviation"] else None, row["source"],
+            )
+            for row in csv.DictReader(handle)
+        ]  # fmt: skip
