@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import pickle
+import sys
+import types
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -19,6 +24,7 @@ from mesomer.interop.checkpoints import read_checkpoint
 from mesomer.interop.grover import ARCHITECTURES, encoder_links
 from mesomer.training.checkpoint import load_encoder, load_model
 from mesomer.training.predictor import load_predictor
+from mesomer.training.pretrain import PretrainOptions, build, take_heads
 
 KINDS = {"pretrain": "encoder", "finetune": "predictor"}
 FILES = [(name, kind) for part, kind in KINDS.items() for name in model_names(part)]
@@ -161,6 +167,124 @@ def test_kermt_after_contrastive_pretraining(tmp_path):
     twice["latent_dist.kermt.encoders.node_blocks.0.W_o.weight"] += 1
     with pytest.raises(MesomerError, match=r"two different tensors encoders\.node_blocks\.0\.W_o\.weight"):
         imported(save(tmp_path / "b.pt", twice, arguments), tmp_path / "other", "kermt")
+
+
+def pretraining_file(atoms=5, bonds=4):
+    """A pre-training file of the published code's layout, and the folder of its vocabularies' names."""
+    tensors, arguments, encoder = official_file()
+    for branch in ("atom", "bond"):
+        for head, rows in (
+            (f"av_task_{branch}.linear", atoms), (f"bv_task_{branch}.linear", bonds),
+            (f"bv_task_{branch}.linear_rev", bonds),
+        ):  # fmt: skip
+            tensors |= {f"{head}.weight": torch.randn(rows, 8), f"{head}.bias": torch.randn(rows)}
+        for source in ("atom", "bond"):
+            head = f"fg_task_all.linear_{branch}_from_{source}"
+            tensors |= {f"{head}.weight": torch.randn(85, 8), f"{head}.bias": torch.randn(85)}
+    names = {"atom": ["<pad>", "<other>", "C_C-SINGLE1", "C", "N"][:atoms], "bond": ["<pad>", "<other>", "a", "b"]}
+    return tensors, arguments, encoder, names
+
+
+def save_vocabularies(folder, names, monkeypatch, package="kermt"):
+    """As the published code pickles them, without that code."""
+    folder.mkdir()
+    module = types.ModuleType(f"{package}.data.torchvocab")
+    module.MolVocab = type("MolVocab", (), {"__module__": module.__name__})
+    monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+    monkeypatch.setitem(sys.modules, f"{package}.data", types.ModuleType(f"{package}.data"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for level, listed in names.items():
+        vocabulary = module.MolVocab()
+        vocabulary.__dict__ |= {"itos": listed, "freqs": Counter(listed), "vocab_type": level, "other_index": 1}
+        (folder / f"mine_{level}_vocab.pkl").write_bytes(pickle.dumps(vocabulary))
+    return folder
+
+
+@pytest.mark.parametrize("source", ["grover", "kermt"])
+def test_with_its_vocabularies_a_pretraining_file_keeps_its_heads(tmp_path, monkeypatch, source):
+    tensors, arguments, encoder, names = pretraining_file()
+    vocab = save_vocabularies(tmp_path / "vocab", names, monkeypatch, source)
+    path = save(tmp_path / "a.pt", tensors, arguments)
+    result = imported(path, tmp_path / "model", source, vocab=str(vocab))
+    assert result["kind"] == "pretraining" and result["reloads_equal"] and not result["left_out"]
+    assert result["used"] == len(tensors)
+    assert_same_encoder(tmp_path / "model", encoder)
+    model = load_model(tmp_path / "model")
+    assert model.extra["vocabularies"] == names
+    for ours, theirs in (
+        ("contextual.heads.atom_from_bond", "av_task_bond.linear"),
+        ("contextual.heads.bond_from_atom.forth", "bv_task_atom.linear"),
+        ("contextual.heads.bond_from_atom.back", "bv_task_atom.linear_rev"),
+        ("motifs.heads.bond_from_bond", "fg_task_all.linear_bond_from_bond"),
+    ):
+        assert torch.equal(model.state[f"parts.{ours}.weight"], tensors[f"{theirs}.weight"])
+    # as `pretrain --init` asks: the heads are taken where the corpus has the same names
+    options = PretrainOptions(method="grover", init=str(tmp_path / "model"))
+    for listed, taken in ((names, True), ({**names, "atom": [*names["atom"][:-1], "O"]}, False)):
+        objective = build(options, model)
+        objective.parts["contextual"].name_rows(listed)
+        told = take_heads(objective, model)
+        same = torch.equal(
+            objective.parts["contextual"].heads["atom_from_atom"].weight, tensors["av_task_atom.linear.weight"]
+        )
+        assert same == taken and ("heads.atom_from_atom" in told) != taken
+        assert torch.equal(
+            objective.parts["motifs"].heads["atom_from_atom"].weight,
+            tensors["fg_task_all.linear_atom_from_atom.weight"],
+        )
+
+
+def test_vocabularies_that_do_not_fit(tmp_path, monkeypatch):
+    tensors, arguments, _, names = pretraining_file()
+    path = save(tmp_path / "a.pt", tensors, arguments)
+    vocab = save_vocabularies(tmp_path / "vocab", {**names, "atom": names["atom"][:4]}, monkeypatch)
+    with pytest.raises(MesomerError, match="names 5 contexts of atoms, and the vocabulary has 4"):
+        imported(path, tmp_path / "model", vocab=str(vocab))
+    with pytest.raises(MesomerError, match="no folder"):
+        imported(path, tmp_path / "model", vocab=str(tmp_path / "absent"))
+    (vocab / "mine_atom_vocab.pkl").unlink()
+    with pytest.raises(MesomerError, match="one vocabulary of atoms, and holds none"):
+        imported(path, tmp_path / "model", vocab=str(vocab))
+    for content, sentence in (
+        (pickle.dumps(Rude()), "asks to run .*system"), (b"junk", "no vocabulary file"),
+        (pickle.dumps(3), "does not list"),
+    ):  # fmt: skip
+        (vocab / "mine_atom_vocab.pkl").write_bytes(content)
+        with pytest.raises(MesomerError, match=sentence):
+            imported(path, tmp_path / "model", vocab=str(vocab))
+    with pytest.raises(MesomerError, match="does not go with --from batmannet"):
+        imported(path, tmp_path / "model", "batmannet", vocab=str(vocab))
+    alone, arguments, _ = official_file()
+    whole = save_vocabularies(tmp_path / "whole", names, monkeypatch)
+    with pytest.raises(MesomerError, match="has not all heads"):
+        imported(save(tmp_path / "b.pt", alone, arguments), tmp_path / "model", vocab=str(whole))
+    assert not (tmp_path / "model").exists()
+
+
+class Rude:
+    """Pickles as a call of the shell."""
+
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+@pytest.mark.reference
+def test_heads_with_vocabularies_name_as_published(official, tmp_path):
+    """The reference set has the vocabularies as JSON beside its pre-training file."""
+    [stem] = model_names("pretrain")
+    result = imported(official / f"{stem}.pt", tmp_path / "model", vocab=str(official))
+    assert result["kind"] == "pretraining" and not result["unknown"] and result["difference"] < 5e-5
+    reference, model = Reference(official), load_model(tmp_path / "model")
+    objective = build(PretrainOptions(method="grover", init=str(tmp_path / "model")), model)
+    objective.parts["contextual"].name_rows(model.extra["vocabularies"])
+    assert "the encoder and the heads" in take_heads(objective, model)
+    objective.encoder.batchwise = True
+    batch = reference.batch(0, reference.first)
+    with torch.no_grad():
+        views = objective.eval().encoder(batch).views
+        found = objective.parts["contextual"].log_probabilities("atom_from_atom", views["atom_from_atom"])
+    expected = reference.array("pre8_av_task_from_atom")[1:]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
 def finetuned_file(features, **more):

@@ -6,7 +6,13 @@ from typing import Any
 
 
 def import_weights(
-    checkpoint: str, *, from_: str, output: str, architecture: str | None = None, overwrite: bool = False
+    checkpoint: str,
+    *,
+    from_: str,
+    output: str,
+    architecture: str | None = None,
+    vocab: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Import an official checkpoint as a model folder.
 
@@ -19,11 +25,13 @@ def import_weights(
         output: The model folder to write.
         architecture: JSON file with official argument names, or a short name (base or large, the published sizes; gin,
             gcn, graphsage or gat), for files that store no arguments; the JSON file of the same stem if not given.
+        vocab: Folder with the two vocabularies that a pre-training file of grover or kermt was made with, files whose
+            names end with atom_vocab.pkl and bond_vocab.pkl: its heads are then kept, for pre-training to go on.
         overwrite: Replace the output if it is there.
     """
     from mesomer.interop.importing import import_checkpoint
 
-    facts = import_checkpoint(checkpoint, from_, output, architecture, overwrite)
+    facts = import_checkpoint(checkpoint, from_, output, architecture, overwrite, vocab)
     return {"text": _text(facts, output), **facts, "output": output}
 
 

@@ -1,13 +1,13 @@
 """Official GROVER checkpoints -> our modules (grover.md 6), and those of its descendants that keep its encoder.
 
 Kinds, told by their keys: fine-tuned (with two heads: predicts at once), pre-training (with vocabulary and motif heads,
-which are left out: their vocabularies are not in the file), and the encoder alone. Shapes come from the tensors, what
-shapes cannot tell (depth, `dense`, activation, dropout) from the stored arguments.
+which are left out unless their vocabularies are given: those are not in the file), and the encoder alone. Shapes come
+from the tensors, what shapes cannot tell (depth, `dense`, activation, dropout) from the stored arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +28,12 @@ from mesomer.interop.grover_outputs import largest_difference
 from mesomer.interop.gtransformer import Link, block_links, fill, output_links
 from mesomer.interop.imported import Imported
 from mesomer.interop.recognised import looks_like, source_of
+from mesomer.objectives.base import Objective, build_objective
+from mesomer.objectives.contextual import Contextual
 
-__all__ = ["ARCHITECTURES", "convert", "largest_difference"]
+__all__ = ["ARCHITECTURES", "TAKES_VOCABULARIES", "convert", "largest_difference"]
+
+TAKES_VOCABULARIES = True
 
 BRANCHES = ("node_blocks", "edge_blocks")
 # What the published models were made with, for files that store no arguments (grover.md 6.2, 6.3).
@@ -62,12 +66,16 @@ GROVER = Source("GROVER", ("grover", None))
 
 
 def convert(
-    checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | None = None, source: Source = GROVER
+    checkpoint: ForeignCheckpoint,
+    architecture: Mapping[str, Any] | None = None,
+    source: Source = GROVER,
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
 ) -> Imported:
     """Build our module and fill it.
 
     `architecture` gives official argument names and comes before the stored arguments. Raises `MesomerError` if the
-    file is not of this source or its architecture cannot be told.
+    file is not of this source or its architecture cannot be told. With `vocabularies` (the names of atoms and of bonds)
+    the heads of a pre-training file are kept.
     """
     path = str(checkpoint.path)
     names = _plain_names(checkpoint)
@@ -103,6 +111,13 @@ def convert(
         assume(arguments, {"dist_coff": 0.1}, assumed)
         model = property_model(tensors, encoder, arguments)
         module, links = model, [*links, *head_links(VIEWS[:2], int(model.config()["ffn_layers"]))]
+    elif vocabularies is not None and tensors.keys() >= HEADS:
+        kind, what = "pretraining", "a pre-training file with its vocabularies"
+        module, links = _objective(encoder, vocabularies, tensors, path), [*links, *pretraining_links()]
+    if vocabularies is not None and kind != "pretraining":
+        raise MesomerError(
+            f"{path} has not all heads that vocabularies go with: it is {what}.", "Import it without --vocab."
+        )
     if kind == "encoder":
         links = [link._replace(ours=link.ours.removeprefix("encoder.")) for link in links]
     ours = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -114,7 +129,44 @@ def convert(
         notes = (*notes, SCALED_FEATURES)
     left_out = {name: _why_left_out(plain) for plain, name in names.items() if plain not in used}
     left_out |= {name: "a second copy of the encoder" for name in checkpoint.tensors if name not in names.values()}
-    return Imported(kind, module, encoder, {names[plain] for plain in used}, left_out, assumed, arguments, notes, what)
+    extra = {"vocabularies": {level: list(given) for level, given in (vocabularies or {}).items()}}
+    return Imported(
+        kind, module, encoder, {names[plain] for plain in used}, left_out, assumed, arguments, notes, what,
+        extra if vocabularies is not None else {},
+    )  # fmt: skip
+
+
+def pretraining_links() -> Iterator[Link]:
+    """Links of the vocabulary and motif heads to those of our objectives, joined."""
+    for kind in ("weight", "bias"):
+        for branch in ("atom", "bond"):
+            place = f"parts.contextual.heads.{{}}_from_{branch}"
+            yield Link(f"av_task_{branch}.linear.{kind}", f"{place.format('atom')}.{kind}")
+            yield Link(f"bv_task_{branch}.linear.{kind}", f"{place.format('bond')}.forth.{kind}")
+            yield Link(f"bv_task_{branch}.linear_rev.{kind}", f"{place.format('bond')}.back.{kind}")
+        for view in VIEWS:
+            yield Link(f"fg_task_all.linear_{view}.{kind}", f"parts.motifs.heads.{view}.{kind}")
+
+
+HEADS = frozenset(link.theirs for link in pretraining_links())
+
+
+def _objective(
+    encoder: Grover, vocabularies: Mapping[str, Sequence[str]], tensors: Mapping[str, Tensor], path: str
+) -> Objective:
+    """Our objectives with heads of the published make."""
+    for level, head in (("atom", "av_task_atom"), ("bond", "bv_task_atom")):
+        rows = len(tensors[f"{head}.linear.bias"])
+        if rows != len(vocabularies[level]):
+            raise MesomerError(
+                f"{path} names {rows:,} contexts of {level}s, and the vocabulary has {len(vocabularies[level]):,}."
+            )
+    parts = {"contextual": {"directions": "separate"}, "motifs": {"by_view": True}}
+    objective = build_objective("+".join(parts), encoder, **parts)
+    for part in objective.modules():
+        if isinstance(part, Contextual):
+            part.name_rows(vocabularies)
+    return objective
 
 
 def encoder_links(encoder: Grover, ours: str) -> Iterator[Link]:
@@ -172,7 +224,7 @@ def _why_left_out(name: str) -> str:
     if name.endswith("cached_zero_vector"):
         return "always zero"
     if name.startswith(("av_task_", "bv_task_")):
-        return "vocabulary head: its vocabulary is not in the file"
+        return "vocabulary head: its vocabulary is not in the file, but can be given by --vocab"
     if name.startswith("fg_task_all."):
         return "motif head of the pre-training"
     if name.startswith(("mol_atom_from_", "readout.")):

@@ -21,6 +21,7 @@ from mesomer.files import check_writable, sha256_of
 from mesomer.heads import PropertyModel
 from mesomer.interop.checkpoints import ForeignCheckpoint, read_checkpoint
 from mesomer.interop.imported import Imported
+from mesomer.interop.vocabularies import read_vocabularies
 from mesomer.objectives.base import Objective
 from mesomer.training.checkpoint import load_model, load_state, save_model
 from mesomer.training.predictor import RDKIT_DESCRIPTORS, Predictor, Target, load_predictor
@@ -43,8 +44,10 @@ def import_checkpoint(
     output: str | os.PathLike[str],
     architecture: str | None = None,
     overwrite: bool = False,
+    vocab: str | None = None,
 ) -> dict[str, Any]:
-    """Convert a checkpoint file into a model folder and tell what was done with each tensor.
+    """Convert a checkpoint file into a model folder and tell what was done with each tensor; `vocab` is the folder of
+    the vocabularies that the heads of a pre-training file go with.
 
     Raises `MesomerError` if the file is not what `source` says, carries code, or its architecture cannot be told.
     """
@@ -54,7 +57,12 @@ def import_checkpoint(
     checkpoint = read_checkpoint(Path(path))
     adapter = importlib.import_module(ADAPTERS[source])
     given, said = _architecture(checkpoint, architecture, adapter.ARCHITECTURES)
-    imported: Imported = adapter.convert(checkpoint, given)
+    more = {}
+    if vocab is not None:
+        if not getattr(adapter, "TAKES_VOCABULARIES", False):
+            raise MesomerError(f"--vocab does not go with --from {source}.", "It is for grover and kermt.")
+        more["vocabularies"] = read_vocabularies(vocab)
+    imported: Imported = adapter.convert(checkpoint, given, **more)
     unknown = [name for name, reason in imported.left_out.items() if reason == "unknown"]
     facts: dict[str, Any] = {
         "source": source,
@@ -113,7 +121,7 @@ def _save(
     overwrite: bool,
 ) -> None:
     card = card_text(facts)
-    extra = {"import": facts}
+    extra = {"import": facts, **imported.extra}
     if imported.kind == "predictor":
         assert isinstance(imported.module, PropertyModel)
         _predictor(imported.module, checkpoint, imported.arguments).save(output, card, extra)
@@ -121,7 +129,12 @@ def _save(
     encoder = {"name": imported.encoder.name, "config": imported.encoder.config()}
     config: dict[str, Any] = {"encoder": encoder}
     if isinstance(imported.module, Objective):
-        config["objective"] = {"name": imported.module.name, "config": imported.module.config()}
+        vocabularies = imported.module.vocabularies()
+        config["objective"] = {
+            "name": imported.module.name,
+            "config": imported.module.config(),
+            **({"vocabularies": vocabularies} if vocabularies else {}),
+        }
     save_model(output, imported.kind, config, imported.module.state_dict(), card, extra, overwrite=overwrite)
 
 

@@ -6,7 +6,7 @@ copy may lie in the same file. Files that keep GROVER's names are read too, as K
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mesomer.interop.checkpoints import ForeignCheckpoint
@@ -14,7 +14,9 @@ from mesomer.interop.grover import ARCHITECTURES, NOTES, Source, largest_differe
 from mesomer.interop.grover import convert as convert_grover
 from mesomer.interop.imported import Imported
 
-__all__ = ["ARCHITECTURES", "convert", "largest_difference"]
+__all__ = ["ARCHITECTURES", "TAKES_VOCABULARIES", "convert", "largest_difference"]
+
+TAKES_VOCABULARIES = True
 
 KERMT = Source(
     "KERMT",
@@ -29,9 +31,13 @@ _SAME_GENERATORS = ("rdkit_2d_normalized", "rdkit_2d_normalized_onthefly")
 _CUIK, _SAME_NORMALISATION = "rdkit_2d_normalized_cuik_molmaker", "descriptastorus"
 
 
-def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | None = None) -> Imported:
+def convert(
+    checkpoint: ForeignCheckpoint,
+    architecture: Mapping[str, Any] | None = None,
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
+) -> Imported:
     """As GROVER's, and the extra features get names of their own where they are not those that we compute."""
-    imported = convert_grover(checkpoint, architecture, KERMT)
+    imported = convert_grover(checkpoint, architecture, KERMT, vocabularies)
     other = _other_descriptors(imported.arguments)
     if imported.kind != "predictor" or other is None:
         return imported

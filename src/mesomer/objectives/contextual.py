@@ -17,7 +17,7 @@ Shapes: `A` atoms, `E` undirected bonds, `H` width, `C` names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -144,15 +144,18 @@ class Contextual(EncodedObjective):
 
         Sizes that come from a corpus are no part of `config`: numbers mean other contexts in another one.
         """
-        stored = {level: corpus.vocabulary(LEVELS[level]) for level in self.views}
+        self.name_rows({level: corpus.vocabulary(LEVELS[level]).tokens for level in self.views})
+
+    def name_rows(self, tokens: Mapping[str, Sequence[str]]) -> None:
+        """Tells what the heads' rows name, level by level; builds the heads, unless their sizes were given."""
         if not self.heads:
             most = None if self.largest_vocabulary is None else self.largest_vocabulary + 2
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self._seed)
-                self._build({level: len(vocabulary.tokens[:most]) for level, vocabulary in stored.items()})
+                self._build({level: len(names[:most]) for level, names in tokens.items()})
         self._fingerprints = {
-            level: hashlib.sha256("\n".join(vocabulary.tokens[: self.names[level]]).encode()).hexdigest()
-            for level, vocabulary in stored.items()
+            level: hashlib.sha256("\n".join(names[: self.names[level]]).encode()).hexdigest()
+            for level, names in tokens.items()
         }
 
     def vocabularies(self) -> dict[str, str]:
