@@ -120,7 +120,9 @@ def digest(cell: Cell, facts: Facts) -> str:
         "baseline": arm.baseline,
     }  # fmt: skip
     if arm.kind != "baseline":
-        parts["options"] = asdict(options_of(cell, facts.sizes[cell.set][cell.seed]))
+        chosen, plain = asdict(options_of(cell, facts.sizes[cell.set][cell.seed])), asdict(FinetuneOptions())
+        # what is not as usual: an option that is added later does not make finished cells void
+        parts["options"] = {name: value for name, value in chosen.items() if value != plain[name]}
         parts["encoder"] = facts.encoder
         parts["weights"] = None if arm.scratch else facts.weights_sha256
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
