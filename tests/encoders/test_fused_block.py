@@ -122,3 +122,15 @@ def test_autocast_keeps_parameters_and_their_gradients_in_float32(batch):
     assert torch.nn.functional.cosine_similarity(half.float(), block(x, rows), dim=1).min() > 0.999
     half.float().square().sum().backward()
     assert all(p.grad is not None and p.grad.dtype is torch.float32 for p in block.parameters())
+
+
+def test_place_in_the_batch_changes_not_one_bit():
+    block = block_of(**OPTIONS[0]).float().eval()
+    graphs = [graph_from_smiles(smiles)[0] for smiles in SMILES * 7]
+    forth, back = collate(graphs), collate(graphs[::-1])
+    x = torch.randn(forth.num_bonds, HIDDEN)
+    bonds = torch.arange(forth.num_bonds).split((2 * forth.bond_offsets).diff().tolist())
+    order = torch.cat(bonds[::-1])
+    rows, turned = edge_rows(forth), edge_rows(back)
+    with torch.no_grad():
+        assert torch.equal(block(x, rows, rows.lists())[order], block(x[order], turned, turned.lists()))

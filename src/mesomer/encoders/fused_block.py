@@ -25,6 +25,7 @@ from torch import Tensor
 from mesomer.encoders.rows import NeighbourLists
 
 LEAKY_SLOPE = 0.1
+_CACHED = 3 << 20  # bytes of states that are worked on at a time
 
 
 class BlockSettings(NamedTuple):
@@ -124,7 +125,50 @@ class _FusedBlock(torch.autograd.Function):
 def _run(
     x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings, kept: _Kept | None
 ) -> Tensor:
-    networks, (rows, hidden), n, mask = weights.network.shape[0], x.shape, settings.heads, settings.mask
+    (rows, hidden), n, mask = x.shape, settings.heads, settings.mask
+    state = (
+        _states(x, weights, lists, settings, kept)
+        if kept is not None
+        else _states_in_parts(x, weights, lists, settings)
+    )
+    mapped = torch.baddbmm(weights.mapping_bias.unsqueeze(1), state.view(3, n * rows, hidden), weights.mapping)
+    q, k, v = mapped.view(3, n, rows, hidden).unbind(0)
+    scores = _pair_products(q, k) / math.sqrt(hidden // n)
+    share = _softmax(scores.to(_wide(x.dtype))).to(x.dtype)
+    masks = () if mask is None else (mask(share), mask(x))
+    mixed = _weighted_sums(_widened(share * masks[0] if masks else share, hidden), v)
+    merged = torch.mm(mixed[0], weights.merge[0])
+    for head in range(1, n):
+        torch.addmm(merged, mixed[head], weights.merge[head], out=merged)
+    if weights.merge_bias is not None:
+        merged.add_(weights.merge_bias)
+    y, mean, spread = torch.native_layer_norm(merged, (hidden,), weights.scale, weights.shift, settings.eps)
+    if kept is not None:
+        kept.rest, kept.masks = (state, mapped, share, mixed, merged, mean, spread), masks
+    return y.mul_(masks[1]) if masks else y
+
+
+def _states_in_parts(x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings) -> Tensor:
+    """The states of all networks where no gradient is wanted: a few networks at a time, so that a processor's cache
+    holds them from round to round.
+    """
+    networks, size = weights.network.shape[0], max(1, _CACHED // max(1, x.numel() * x.element_size()))
+    if settings.order or size >= networks:
+        return _states(x, weights, lists, settings, None)
+    found = x.new_empty(networks, *x.shape)
+    for start in range(0, networks, size):
+        part = slice(start, start + size)
+        bias = None if weights.network_bias is None else weights.network_bias[part]
+        some = weights._replace(network=weights.network[part], network_bias=bias)
+        found[part] = _states(x, some, lists, settings, None)
+    return found
+
+
+def _states(
+    x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings, kept: _Kept | None
+) -> Tensor:
+    """The states of the networks after their rounds [N, R, H], network by network."""
+    networks, (rows, hidden), mask = weights.network.shape[0], x.shape, settings.mask
     state = x.expand(networks, rows, hidden)
     ended: list[Tensor] = []  # states of the networks that have ended, from the last network on
     added = _added(x, weights, settings.add_input)
@@ -151,21 +195,7 @@ def _run(
             kept.factors.append(factors)
     if settings.order:
         state = _by_network([*state.unbind(0), *reversed(ended)], settings.order)
-    mapped = torch.baddbmm(weights.mapping_bias.unsqueeze(1), state.view(3, n * rows, hidden), weights.mapping)
-    q, k, v = mapped.view(3, n, rows, hidden).unbind(0)
-    scores = _pair_products(q, k) / math.sqrt(hidden // n)
-    share = torch.softmax(scores, dim=1, dtype=_wide(x.dtype)).to(x.dtype)
-    masks = () if mask is None else (mask(share), mask(x))
-    mixed = _weighted_sums(_widened(share * masks[0] if masks else share, hidden), v)
-    merged = torch.mm(mixed[0], weights.merge[0])
-    for head in range(1, n):
-        torch.addmm(merged, mixed[head], weights.merge[head], out=merged)
-    if weights.merge_bias is not None:
-        merged.add_(weights.merge_bias)
-    y, mean, spread = torch.native_layer_norm(merged, (hidden,), weights.scale, weights.shift, settings.eps)
-    if kept is not None:
-        kept.rest, kept.masks = (state, mapped, share, mixed, merged, mean, spread), masks
-    return y.mul_(masks[1]) if masks else y
+    return state
 
 
 def _added(x: Tensor, weights: BlockWeights, add_input: bool) -> Tensor | None:
@@ -264,6 +294,14 @@ def _pair_products(a: Tensor, b: Tensor) -> Tensor:
     """Products of all pairs of states of one row, head by head: [n, R, H] twice -> [i, j, R, g]."""
     n, rows, hidden = a.shape
     return (a.unsqueeze(1) * b.unsqueeze(0)).view(n, n, rows, n, hidden // n).sum(-1)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    """Softmax over j of [i, j, R, g]. torch's own, along any but the last axis, rounds the last few rows of a tensor
+    in another way than the others, and a molecule's vector would depend on its place in the batch.
+    """
+    powers = (scores - scores.amax(1, keepdim=True)).exp_()
+    return powers / powers.sum(1, keepdim=True)
 
 
 def _widened(share: Tensor, hidden: int) -> Tensor:
