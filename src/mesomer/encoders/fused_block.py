@@ -202,10 +202,15 @@ def _added(x: Tensor, weights: BlockWeights, add_input: bool) -> Tensor | None:
     """What every round adds before the activation [N, R, H]: the bias, the input, both or nothing."""
     networks = weights.network.shape[0]
     if weights.network_bias is None:
-        return x.expand(networks, *x.shape).contiguous() if add_input else None
+        return _copied(x, networks, *x.shape) if add_input else None
     # a broadcast copy is fast and a broadcast sum is not, in bfloat16 by a factor of seven
-    added = weights.network_bias.unsqueeze(1).expand(networks, *x.shape).contiguous()
+    added = _copied(weights.network_bias.unsqueeze(1), networks, *x.shape)
     return added.add_(x) if add_input else added
+
+
+def _copied(x: Tensor, *shape: int) -> Tensor:
+    """A broadcast copy that may be written to: `contiguous` alone would give x itself where nothing is repeated."""
+    return x.expand(shape).clone(memory_format=torch.contiguous_format)
 
 
 def _gradients(
