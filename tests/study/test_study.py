@@ -143,6 +143,18 @@ def test_parts_joined_equal_the_whole(study, tmp_path, request_of, finished):
         again(tmp_path / "parts")
 
 
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(study, tmp_path, request_of, finished):
+    folder, _, request = study
+    run_study(request_of(finished[1], output="two", corpus=request.corpus, jobs=2), OPTIONS)
+    first, second = (
+        # started processes grow all their trees
+        sorted(str(row) for row in rows_of(place / "results.csv") if row["arm"] != "ecfp_forest")
+        for place in (folder, tmp_path / "two")
+    )
+    assert first == second
+
+
 def test_when_the_time_is_up_there_is_a_report_of_what_is_finished(table, tmp_path, request_of, monkeypatch):
     clock = iter(range(0, 10**6, 60))
     monkeypatch.setattr(running.time, "monotonic", lambda: float(next(clock)))

@@ -7,12 +7,14 @@ the seed of the head, and patience are those of the fold. Trained as `mesomer fi
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from mesomer.study.arms.base import Arm, Job, Predicted, Setting
 from mesomer.training.finetune_cell import Cells
 from mesomer.training.finetune_plan import Cell, FinetuneOptions, PropertyData
+from mesomer.training.ledger import Diverged
 from mesomer.training.predictor import trainable_parameters
 
 SETTINGS = (
@@ -69,7 +71,8 @@ class Finetuned(Arm):
         passed = sum(len(parts[name]) * weight for name, weight in _WORK.items())
         whole = sum(len(rows) * _WORK[name] for name, rows in split.parts.items())
         started = time.perf_counter()
-        self.fit(short, self.settings[0], 0)
+        with suppress(Diverged):  # this is about time alone; a cell that diverges is counted as such when it runs
+            self.fit(short, self.settings[0], 0)
         return (time.perf_counter() - started) * whole / passed * job.epochs
 
 
