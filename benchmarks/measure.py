@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sized
 
 import torch
 
@@ -52,7 +52,7 @@ def read_molecules(path: str | None, count: int, seed: int) -> list[str]:
     return texts[:count]
 
 
-def facts(data: str | None, molecules: Sequence[str], seed: int) -> str:
+def facts(data: str | None, molecules: Sized, seed: int) -> str:
     """Machine, versions, data and seed in one paragraph."""
     about, found = machine(), versions()
     packages = ", ".join(f"{name} {found[name]}" for name in ("mesomer", "python", "torch", "rdkit") if name in found)

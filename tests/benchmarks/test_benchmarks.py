@@ -18,12 +18,12 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NUMBER = r"[\d,]+(?:\.\d+)?"
 
 
-def said(script: str, *arguments: object) -> str:
-    """What a benchmark prints."""
+def said(script: str, *arguments: object, statuses: tuple[int, ...] = (0,)) -> str:
+    """What a benchmark prints; it ends with one of these statuses."""
     command = [sys.executable, str(FOLDER / script), *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in statuses, done.stderr
     assert re.search(r"cores, \d+ threads; mesomer .*torch .*seed 0", done.stdout), done.stdout
     return done.stdout
 
@@ -65,6 +65,23 @@ def test_grover_refuses_a_folder_without_the_published_code(tmp_path: Path) -> N
     command = [sys.executable, str(FOLDER / "grover.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
     assert done.returncode != 0 and f"The published code in {tmp_path} cannot be imported" in done.stderr
+
+
+def test_bf16_training_compares_with_the_range_of_the_float32_seeds(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "table.csv", demo_smiles(60))
+    added = ["atom_contexts", "bond_contexts", "motifs"]
+    prepare(table, tmp_path / "corpus", workers=1, quiet=True, add=added)
+    encoder = '{"hidden_size": 8, "heads": 2, "depth": 3}'
+    words = ["--steps", 3, "--seeds", 2, "--atoms_per_batch", 300, "--threads", 1, "--encoder", encoder]
+    text = said("bf16_training.py", tmp_path / "corpus", *words, statuses=(0, 1))
+    losses = re.findall(r"^(float32|bfloat16), seed (\d): ([\d.]+) in the last 1 steps, ([\d.]+) held out$", text, re.M)
+    assert [row[:2] for row in losses] == [("float32", "0"), ("bfloat16", "0"), ("float32", "1")]
+    for name, at in (("in the last steps", 2), ("held out", 3)):
+        first, half, second = (float(row[at]) for row in losses)
+        assert first != half and half == pytest.approx(first, rel=0.02)
+        low, high = sorted((first, second))
+        verdict = "above" if half > high else "below" if half < low else "within"
+        assert f"{name}: bfloat16 {half:.5f} is {verdict} the float32 seeds' range" in text
 
 
 def test_embed_memory_prints_the_peaks_and_their_ratio(tmp_path: Path) -> None:
