@@ -2,8 +2,8 @@
 
 Pre-trains the same network from several seeds in float32 and from the first of them in bfloat16, equally many steps of
 equal batches, and measures the loss of each at the end: the mean over the last tenth of the training steps, and the
-loss on held-out molecules, measured in float32 for all of them. bfloat16 passes where neither lies above the range of the
-float32 seeds; one that lies below it is told as such. Exits with 1 where one lies above.
+loss on held-out molecules, measured in float32 for all of them. bfloat16 passes where neither lies above the range of
+the float32 seeds; one that lies below it is told as such. Exits with 1 where one lies above.
 
 The corpus is made by `mesomer prepare … --add atom_contexts,bond_contexts,motifs` for GROVER.
 """
