@@ -458,3 +458,15 @@ def test_threads_hold_few_batches_and_pass_errors_on():
         assert set(seen) == {(1, True)} and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+def test_bfloat16_vectors_point_where_those_of_float32_do(encoder):
+    graphs = graphs_of(SMILES)
+    half = Embedder(encoder, accelerator="cpu", precision="bf16")
+    full = Embedder(encoder, accelerator="cpu").vectors(graphs)
+    found = half.vectors(graphs)
+    assert found.dtype == np.float32 and half.metadata()["precision"] == "bf16" and not np.array_equal(found, full)
+    cosine = (found * full).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(full, axis=1)
+    assert cosine.min() > 0.999
+    with pytest.raises(MesomerError, match="precision"):
+        Embedder(encoder, precision="half")

@@ -20,6 +20,7 @@ def embed(
     atoms_per_batch: int | None = None,
     workers: int = 0,
     threads: int | None = None,
+    precision: Literal["32", "bf16"] = "32",
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Turn a table of molecules into vectors, row by row, whatever its length.
@@ -42,6 +43,7 @@ def embed(
         atoms_per_batch: Atoms computed at a time; a suitable number if not given.
         workers: Processes that read SMILES; 0 works in this one.
         threads: Processor cores used for the network; all if not given.
+        precision: Numbers that the network computes with; bf16 is faster where the processor has it, and rounds.
         overwrite: Replace an existing output.
     """
     from mesomer.data.tables import open_table
@@ -53,7 +55,7 @@ def embed(
     check_writable(output, overwrite)
     use_threads(threads)
     table = open_table(input, smiles_column, max_atoms)
-    embedder = Embedder(model, level, accelerator, atoms_per_batch)
+    embedder = Embedder(model, level, accelerator, atoms_per_batch, precision)
     found = embed_table(table, embedder, output, dtype, suffix, on_error, workers, overwrite)
     facts = embedder.metadata() | found | {"notes": table.notes}
     lines = [
