@@ -117,7 +117,44 @@ def test_a_large_molecule_does_not_pad_the_others():
     sizes = [len(graph.atoms) + 1 for graph in graphs]
     padded = sum(len(group) * max(sizes[at] for at in group.tolist()) ** 2 for group in groups)
     assert padded <= LARGEST_WASTE * sum(size**2 for size in sizes)
-    assert len(like_sized(collate(graphs[1:3]))) == 1
+    alike = collate(graphs_of(["CCCC", "CCCCC", "CCCCC"]))
+    assert len(like_sized(alike)) == 1 < len(like_sized(collate(graphs[1:3])))
+
+
+def test_padding_and_packing_have_their_gradients():
+    layout = layout_of(collate(graphs_of(["CCO", "C", "CC(C)O"])))
+    rows = torch.randn(len(layout.place), 2, 3, dtype=torch.float64, requires_grad=True)
+    padded = torch.randn(3, layout.size, 2, dtype=torch.float64, requires_grad=True)
+    assert layout.size * 3 > len(rows)
+    assert torch.equal(layout.pack(layout.pad(rows)), rows)
+    assert torch.autograd.gradcheck(layout.pad, rows) and torch.autograd.gradcheck(layout.pack, padded)
+
+
+def test_a_block_keeps_no_heads_of_pairs_for_its_gradient():
+    """Two sets of hidden units and two of weights a pair, as many as one head has; some rows a node."""
+    batch = collate(graphs_of([SMILES[5], SMILES[6]]))
+    hidden, heads, ffn = 48, 4, 96
+
+    def kept(blocks):
+        encoder = build_encoder("rmat", hidden_size=hidden, heads=heads, blocks=blocks, ffn_hidden=ffn)
+        own = {x.untyped_storage().data_ptr() for x in encoder.parameters()}
+        found = {}
+
+        def keep(x):
+            storage = x.untyped_storage()
+            if storage.data_ptr() not in own:
+                found[storage.data_ptr()] = x
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            output = encoder(batch).views["node_from_node"]
+        assert output.requires_grad
+        return sum(x.untyped_storage().nbytes() for x in found.values()) / 4
+
+    layout = layout_of(batch)
+    pairs, nodes = layout.molecules * layout.size**2, layout.molecules * layout.size
+    block = kept(2) - kept(1)
+    assert block <= pairs * (2 * hidden / heads + 2 * heads) + nodes * (13 * hidden + ffn) < pairs * 2 * hidden
 
 
 @given(st.lists(st.sampled_from(SMILES), min_size=1, max_size=6), st.randoms(use_true_random=False))

@@ -10,6 +10,7 @@ Shapes: `M` molecules, `T` nodes of all of them, `n` nodes of the largest one, `
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -38,11 +39,11 @@ class MixedAttention(NodeAttention):
 
     def probabilities(self, x: Tensor, part: Part) -> Tensor:
         """The softmax alone [M, h, n, n], by query and key; padded query rows mean nothing."""
-        query, key, _ = part.layout.pad(self.asking(x)).transpose(1, 3).unbind(2)
+        query, key, _ = part.layout.pad(self.states(x)).transpose(1, 3).unbind(2)
         return self._weights(query, key, part.layout)
 
-    def attend(self, rows: Tensor, part: Part) -> Tensor:
-        query, key, value = part.layout.pad(rows).transpose(1, 3).unbind(2)  # [M, h, n, c] each
+    def attend(self, rows: Sequence[Tensor], part: Part) -> Tensor:
+        query, key, value = part.layout.pad(rows[0]).transpose(1, 3).unbind(2)  # [M, h, n, c] each
         weights = self.share * self._weights(query, key, part.layout) + part.relations.unsqueeze(1)
         return part.layout.pack((self.dropout(weights) @ value).transpose(1, 2)).unsqueeze(1)
 

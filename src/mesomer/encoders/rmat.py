@@ -21,6 +21,7 @@ Shapes: `M` molecules, `T` nodes of all of them, `n` nodes of the largest one, `
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -30,12 +31,19 @@ from torch import Tensor, nn
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import register
 from mesomer.encoders.blocks import Dropout
-from mesomer.encoders.rmat_blocks import FeedForward, NodeAttention, NodeBlock, NodeEncoder, Part, check_sizes
+from mesomer.encoders.rmat_blocks import (
+    LEAKY_SLOPE,
+    FeedForward,
+    NodeAttention,
+    NodeBlock,
+    NodeEncoder,
+    Part,
+    check_sizes,
+)
 from mesomer.encoders.rmat_features import Layout, NodeFeatures, PairFeatures, coordinates_of
 from mesomer.errors import MesomerError, unknown_name
 
 RULES = ("code", "paper")
-_SLOPE = 0.1
 
 
 class PairNetwork(nn.Module):
@@ -56,7 +64,7 @@ class PairNetwork(nn.Module):
     def hidden(self, pairs: Tensor) -> Tensor:
         """The hidden units of all pairs, [M, n, n, c]."""
         # in place: what came before it is needed no more, and there is much of it
-        return self.dropout(F.leaky_relu(self.first(pairs), _SLOPE, inplace=True))
+        return self.dropout(F.leaky_relu(self.first(pairs), LEAKY_SLOPE, inplace=True))
 
     def slices(self) -> Tensor:
         """The second layer head by head: [h, c out, c hidden]."""
@@ -96,21 +104,21 @@ class RelativeAttention(NodeAttention):
             self.register_buffer("u", u)
         self.v = nn.Parameter(torch.empty(1, heads, 1, width, 1).uniform_(-bound, bound))
 
-    def asking(self, x: Tensor) -> Tensor:
-        """Queries, keys, values, and what meets the hidden units of pairs: [T, H] -> [T, 4 or 5, h, c]."""
+    def asking(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values [T, 3, h, c]; and once or twice, what meets the hidden units of pairs [T, h, c]."""
         states = self.states(x)
         query, key = states[:, 0], states[:, 1]
         scale = 1 / math.sqrt(query.shape[-1])
         v = self.v.view(1, self.heads, -1)
         slices = self.keys.slices()
         if self.paper:
-            asking = [_through(query * scale + v, slices), _through(key * scale, slices)]
-        else:
-            asking = [_through((query + key) * scale + v, slices)]
-        return torch.cat([states, torch.stack(asking, dim=1)], dim=1)
+            return states, _through(query * scale + v, slices), _through(key * scale, slices)
+        return states, _through((query + key) * scale + v, slices)
 
-    def _padded(self, rows: Tensor, layout: Layout) -> _Padded:
-        query, key, value, *asking = layout.pad(rows).unbind(2)
+    def _padded(self, rows: Sequence[Tensor], layout: Layout) -> _Padded:
+        # apart, because the states of a part are not kept for the gradient, but copies of them are
+        states, *asking = (layout.pad(x) for x in rows)
+        query, key, value = states.unbind(2)
         scale = 1 / math.sqrt(query.shape[-1])
         query, key, value = (part.transpose(1, 2) for part in (query * scale, key, value))
         return _Padded(query, key, value, asking[0], asking[1] if self.paper else None)
@@ -131,7 +139,7 @@ class RelativeAttention(NodeAttention):
         """Attention weights [M, h, n, n] of normed rows x, by query and key; padded query rows mean nothing."""
         return self._probabilities(self._padded(self.asking(x), part.layout), part.layout, part.relations)
 
-    def attend(self, rows: Tensor, part: Part) -> Tensor:
+    def attend(self, rows: Sequence[Tensor], part: Part) -> Tensor:
         """Mixed values and mixed hidden units, [T', 2, h, c]."""
         layout, padded = part.layout, self._padded(rows, part.layout)
         weights = self.dropout(self._probabilities(padded, layout, part.relations))

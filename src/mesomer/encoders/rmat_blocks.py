@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
@@ -26,6 +27,7 @@ from mesomer.errors import MesomerError, unknown_name
 
 NODES, ATOMS = "node_from_node", "atom_from_atom"
 LINEAR = "Linear"
+LEAKY_SLOPE = 0.1
 
 
 class Part(NamedTuple):
@@ -49,13 +51,15 @@ class FeedForward(nn.Module):
         widths = [width] + [hidden] * (layers - 1) + [width]
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.activation = activation_module(activation)
+        self.leaky = activation == "LeakyReLU"
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         for number, linear in enumerate(self.linears, 1):
             x = linear(x)
             if number < len(self.linears) or number == 1:
-                x = self.dropout(self.activation(x))
+                # in place where the gradient can be told from the result: the widest rows are kept once
+                x = self.dropout(F.leaky_relu(x, LEAKY_SLOPE, inplace=True) if self.leaky else self.activation(x))
         return x
 
 
@@ -77,15 +81,15 @@ class NodeAttention(nn.Module):
 
     def states(self, x: Tensor) -> Tensor:
         """[T, H] -> queries, keys and values side by side, [T, 3, h, c]."""
-        found = nn.functional.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
+        found = F.linear(x, self.weight.flatten(0, 1), self.bias.flatten())
         return found.view(len(x), 3, self.heads, -1)
 
-    def asking(self, x: Tensor) -> Tensor:
-        """What is made of each row before pairs are looked at: [T, H] -> [T, k, h, c]."""
-        return self.states(x)
+    def asking(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What is made of each row before pairs are looked at: [T, H] -> [T, k, h, c] each."""
+        return (self.states(x),)
 
-    def attend(self, rows: Tensor, part: Part) -> Tensor:
-        """What the heads mix of one part, whose rows are given: [T', k, h, c] -> [T', j, h, c]."""
+    def attend(self, rows: Sequence[Tensor], part: Part) -> Tensor:
+        """What the heads mix of one part, whose rows are given: [T', k, h, c] each -> [T', j, h, c]."""
         raise TypeError(f"{type(self).__name__} does not say how nodes attend to each other")
 
     def answer(self, mixed: Tensor) -> Tensor:
@@ -94,7 +98,7 @@ class NodeAttention(nn.Module):
 
     def forward(self, x: Tensor, parts: Sequence[Part]) -> Tensor:
         rows = self.asking(x)
-        mixed = [self.attend(rows[part.rows], part) for part in parts]
+        mixed = [self.attend([x[part.rows] for x in rows], part) for part in parts]
         return self.output(self.answer(mixed[0] if len(mixed) == 1 else torch.cat(mixed)))
 
 

@@ -12,7 +12,7 @@ Shapes: `A` atoms, `M` molecules, `T` = A + M nodes, dummy first in each molecul
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -62,16 +62,43 @@ class Layout(NamedTuple):
 
     def pad(self, rows: Tensor) -> Tensor:
         """[T, ...] -> [M, n, ...], zeros in between."""
-        rest = rows.shape[1:]
-        if len(rows) == self.molecules * self.size:
-            return rows.view(self.molecules, self.size, *rest)
-        padded = rows.new_zeros(self.molecules * self.size, *rest).index_copy(0, self.place, rows)
-        return padded.view(self.molecules, self.size, *rest)
+        slots = self.molecules * self.size
+        padded = rows if len(rows) == slots else _Spread.apply(rows, self.place, slots)
+        return padded.reshape(self.molecules, self.size, *rows.shape[1:])
 
     def pack(self, padded: Tensor) -> Tensor:
         """[M, n, ...] -> [T, ...]."""
         rows = padded.reshape(self.molecules * self.size, *padded.shape[2:])
-        return rows if len(rows) == len(self.place) else rows.index_select(0, self.place)
+        return rows if len(rows) == len(self.place) else _Collect.apply(rows, self.place)
+
+
+class _Spread(torch.autograd.Function):
+    """Rows to their places among `slots`, zeros in between. `index_copy` would keep the rows for its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, place: Tensor, slots: int) -> Tensor:
+        ctx.save_for_backward(place)
+        return rows.new_zeros(slots, *rows.shape[1:]).index_copy_(0, place, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (place,) = ctx.saved_tensors
+        return gradient.index_select(0, place), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """The way back. No place comes twice, so that its gradient needs no sums, as that of `index_select` does."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.slots = len(rows)
+        return rows.index_select(0, place)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (place,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.slots, *gradient.shape[1:]).index_copy_(0, place, gradient), None
 
 
 def layout_of(batch: GraphBatch) -> Layout:

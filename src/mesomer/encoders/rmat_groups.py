@@ -16,8 +16,10 @@ from mesomer.chem.graph import GraphBatch
 from mesomer.chem.masking import CENTRES
 from mesomer.encoders.rows import offsets_of
 
-LARGEST_WASTE = 2.0
+LARGEST_WASTE = 1.3
 """Padded pairs for each pair that is there, up to which a batch stays whole."""
+SPAN = 2.0
+"""Pairs of the largest molecule of a group for each pair of its smallest one, at most."""
 
 
 def like_sized(batch: GraphBatch) -> list[Tensor]:
@@ -28,7 +30,7 @@ def like_sized(batch: GraphBatch) -> list[Tensor]:
         return [torch.arange(len(sizes))]
     groups: list[list[int]] = []
     for number in order:
-        if not groups or sizes[number] ** 2 > LARGEST_WASTE * sizes[groups[-1][0]] ** 2:
+        if not groups or sizes[number] ** 2 > SPAN * sizes[groups[-1][0]] ** 2:
             groups.append([])
         groups[-1].append(number)
     return [torch.tensor(group) for group in groups]
