@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def _trial(arm: Arm, job: Job, number: int, labels: Labels) -> tuple[dict[str, A
     return notes, found
 
 
-def _best(trials: list[tuple[Mapping[str, Any], Predicted | None]], labels: Labels) -> int | None:
+def _best(trials: Sequence[tuple[Mapping[str, Any], Predicted | None]], labels: Labels) -> int | None:
     """The trial with the best validation score; the first that ended, where none has a score; None if none ended."""
     turn = 1.0 if METRICS[labels.task][labels.metric].better == "max" else -1.0
     ended = [at for at, (_, found) in enumerate(trials) if found is not None]

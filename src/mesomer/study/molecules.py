@@ -132,7 +132,7 @@ class StudyData:
     def vectors(self, seed: int | None) -> NDArray[np.float32]:
         """Vectors of the frozen encoder and the feature columns; with a seed, of the network with random weights."""
         if seed not in self._vectors:
-            kept = {None: self._vectors[None]} if None in self._vectors else {}  # of random ones the last alone
+            kept = {at: x for at, x in self._vectors.items() if at is None}  # of random ones the last alone
             encoder = self.base if seed is None else fresh_encoder(self.base, seed)
             device = self.context.device
 
@@ -215,8 +215,10 @@ def draw(study: StudyData, split: str, repeats: int, folds: int, canonical: bool
 
 
 def _all_rows(split: Split, groups: Groups) -> Split:
-    parts = {part: [row for at in rows for row in groups[at]] for part, rows in split.parts.items()}
-    return replace(split, **{part: np.sort(np.array(rows, dtype=np.int64)) for part, rows in parts.items()})
+    def rows(part: NDArray[np.integer]) -> NDArray[np.int64]:
+        return np.sort(np.array([row for at in part for row in groups[at]], dtype=np.int64))
+
+    return replace(split, train=rows(split.train), valid=rows(split.valid), test=rows(split.test))
 
 
 def splits_path(folder: Path, split: str) -> Path:

@@ -61,8 +61,8 @@ def find_overlap(study: StudyData, corpus: str, folder: ModelFolder) -> dict[str
     with Progress(known, "molecules", "looking through the corpus") as bar:
         for graph, mols in _prepared(opened) if opened is not None else _table(corpus):
             search.look(graph, mols)
-            count += graph.count
-            bar.advance(graph.count)
+            count += graph.molecules
+            bar.advance(graph.molecules)
     rows = study.data.rows
     same = None if opened is None else opened.fingerprint == _fingerprint(folder)
     return {

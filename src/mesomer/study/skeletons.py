@@ -26,7 +26,7 @@ class Arrays(NamedTuple):
     elements: NDArray[np.uint8]  # [A]
     ends: NDArray[np.int64]  # [E, 2], counted over all atoms
     molecule: NDArray[np.int64]  # [A]
-    count: int  # M
+    molecules: int  # M
 
 
 def arrays(
@@ -69,7 +69,7 @@ def _hash(graph: Arrays, kept: NDArray[np.bool_]) -> Hashes:
         np.add.at(around, bonds[:, 0], state[bonds[:, 1]])
         np.add.at(around, bonds[:, 1], state[bonds[:, 0]])
         state = _mix(state * _B + around)
-    total = np.zeros(graph.count, np.uint64)
+    total = np.zeros(graph.molecules, np.uint64)
     np.add.at(total, graph.molecule[kept], state[kept])
     return total
 
