@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -330,7 +330,11 @@ class GTransformerBlock(nn.Module):
 def run_blocks(blocks: nn.ModuleList, x: Tensor, rows: NodeRows | EdgeRows) -> list[Tensor]:
     """The output of each block [R, H], one block after the other."""
     # padding rows are summed by a rule that the lists do not have
-    lists = rows.lists() if rows.padding is None and all(block.fusible(x) for block in blocks) else None
+    lists = (
+        rows.lists()
+        if rows.padding is None and all(cast(GTransformerBlock, block).fusible(x) for block in blocks)
+        else None
+    )
     states = [x]
     for block in blocks:
         states.append(block(states[-1], rows, lists))

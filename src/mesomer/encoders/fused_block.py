@@ -59,8 +59,16 @@ class BlockWeights(NamedTuple):
 
     def cast(self, dtype: torch.dtype) -> BlockWeights:
         """In the precision of the products; the layer norm keeps its own."""
-        products = (None if x is None else x.to(dtype) for x in self[:6])
-        return BlockWeights(*products, self.scale, self.shift)  # type: ignore[arg-type]
+        return BlockWeights(
+            network=self.network.to(dtype),
+            network_bias=None if self.network_bias is None else self.network_bias.to(dtype),
+            mapping=self.mapping.to(dtype),
+            mapping_bias=self.mapping_bias.to(dtype),
+            merge=self.merge.to(dtype),
+            merge_bias=None if self.merge_bias is None else self.merge_bias.to(dtype),
+            scale=self.scale,
+            shift=self.shift,
+        )
 
     def ordered(self, order: tuple[int, ...]) -> BlockWeights:
         """With the networks in that order; as they are if it is empty."""
@@ -118,7 +126,7 @@ class _FusedBlock(torch.autograd.Function):
         kept = _Kept.of(ctx.saved_tensors[len(weights) :], ctx.settings.rounds)
         with torch.autocast(gradient.device.type, enabled=False):
             of_x, found = _gradients(gradient, weights, ctx.lists, ctx.settings, kept)
-        casts = (part if dtype is None else part.to(dtype) for part, dtype in zip(found, ctx.dtypes, strict=True))
+        casts = (None if part is None else part.to(dtype) for part, dtype in zip(found, ctx.dtypes, strict=True))
         return None, None, of_x, *casts
 
 
