@@ -2,6 +2,8 @@
 
 Times the pre-training step, the fine-tuning step and embedding at base size, ours in float32 and bfloat16, by turns
 with the published code where its repository is given, at several batch sizes; graphs are made before the clock starts.
+Embedding is timed twice: one batch at a time, and as `mesomer embed` does it (`library`): all molecules at once, a
+batch of its own for every thread, at the batch size of `--atoms_per_batch`.
 Each figure is followed by its share of the machine's matrix-product peak of the same precision in the same run,
 counting the matrix products that our encoder makes.
 """
@@ -9,7 +11,7 @@ counting the matrix products that our encoder makes.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import published
 import torch
@@ -17,26 +19,32 @@ from measure import by_turns, facts, product, read_molecules
 from torch.utils.flop_counter import FlopCounterMode
 
 from mesomer.chem.featurize import graph_from_smiles
-from mesomer.chem.graph import GraphBatch, collate
+from mesomer.chem.graph import GraphBatch, MolGraph, collate
 from mesomer.encoders.base import Encoder, build_encoder
 from mesomer.heads import Output, PropertyModel
+from mesomer.inference.batches import Runner
 from mesomer.machine import keep_freed_memory
 from mesomer.objectives.base import build_objective
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-TASKS = ("pretrain", "finetune", "embed")
+TASKS = ("pretrain", "finetune", "embed", "library")
 
 
 class Ours:
     """Our three tasks in one precision; each call takes the next batch."""
 
-    def __init__(self, batches: Sequence[GraphBatch], precision: str, size: str, seed: int) -> None:
+    def __init__(
+        self, graphs: Sequence[Sequence[MolGraph]], precision: str, size: str, seed: int, atoms_per_batch: int | None
+    ) -> None:
         from mesomer.encoders.base import sizes
 
         def encoder() -> Encoder:
             torch.manual_seed(seed)
             return build_encoder("batmannet", **sizes("batmannet")[size])
 
+        batches = [collate(part) for part in graphs]
+        self.molecules = [graph for part in graphs for graph in part]
+        self.runner = Runner(torch.device("cpu"), atoms_per_batch)
         self.batches, self.half, self.turns = batches, precision == "bfloat16", dict.fromkeys(TASKS, 0)
         self.objective = build_objective("masked_graph", encoder())
         self.draws = [self.objective.draw(batch, 0, seed) for batch in batches]
@@ -77,7 +85,16 @@ class Ours:
     @torch.inference_mode()
     def embed(self) -> torch.Tensor:
         """The vectors of one batch."""
-        batch = self.batches[self._turn("embed")]
+        return self.vectors(self.batches[self._turn("embed")])
+
+    @torch.inference_mode()
+    def library(self) -> None:
+        """The vectors of all molecules."""
+        for _ in self.runner.run(self.molecules, lambda batch, _: self.vectors(batch)):
+            pass
+
+    def vectors(self, batch: GraphBatch) -> torch.Tensor:
+        """The vectors of a batch."""
         with self._cast():
             return self.encoder.molecule_vectors(self.encoder(batch), batch).float()
 
@@ -85,8 +102,12 @@ class Ours:
 def operations(ours: Ours, task: str) -> float:
     """Floating-point operations of the matrix products of one call."""
     counter = FlopCounterMode(display=False)
-    with counter:
-        getattr(ours, task)()
+    with counter, torch.set_grad_enabled(task != "library"):
+        if task == "library":  # the counter sees only its own thread
+            for batch in ours.batches:
+                ours.vectors(batch)
+        else:
+            getattr(ours, task)()
     ours.turns[task] = 0
     return float(counter.get_total_flops())
 
@@ -100,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--count", type=int, default=4, help="different batches of each size")
+    parser.add_argument("--atoms_per_batch", type=int, help="of `library`; what `mesomer embed` takes if not given")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--size", default="base", help="of our network; the published one has base size")
     parser.add_argument("--seed", type=int, default=0)
@@ -114,11 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parts = [texts[at : at + size] for at in range(0, len(texts), size)][: options.count]
         parts = [part for part in parts if len(part) == len(parts[0])]
         graphs = [[graph for graph in (graph_from_smiles(text)[0] for text in part) if graph] for part in parts]
-        batches = [collate(graph) for graph in graphs]
-        ours = {name: Ours(batches, name, options.size, options.seed) for name in PRECISIONS}
+        ours = {name: Ours(graphs, name, options.size, options.seed, options.atoms_per_batch) for name in PRECISIONS}
         theirs = published.contestants(options.published, parts) if options.published else {}
         for task in options.tasks:
-            _print_task(task, len(parts[0]), ours, theirs.get(task), options.rounds, len(parts), best)
+            whole = task == "library"
+            other = _whole_library(theirs, len(parts)) if whole else theirs.get(task)
+            molecules = sum(len(part) for part in graphs) if whole else len(parts[0])
+            _print_task(task, molecules, ours, other, options.rounds, 1 if whole else len(parts), best)
         a, b = (ours[name].embed() for name in PRECISIONS)
         cosine = torch.nn.functional.cosine_similarity(a, b)
         print(f"  cosine of bfloat16 embeddings to float32: smallest {cosine.min():.5f}, mean {cosine.mean():.5f}")
@@ -128,6 +152,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"{task}, best batch of each: " + ", ".join(f"{w} {r:,.0f}/s" for w, r in rates.items()), *ratios, sep="; "
         )
+
+
+def _whole_library(theirs: Mapping[str, Callable[[], object]], batches: int) -> Callable[[], object] | None:
+    """The published code's embedding of all batches, one after the other."""
+    return (lambda: [theirs["embed"]() for _ in range(batches)]) if theirs else None
 
 
 def _print_task(
