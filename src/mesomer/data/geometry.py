@@ -57,7 +57,7 @@ def geometry_warnings(graphs: Sequence[MolGraph], mols: Sequence[Mol] | None = N
     told = [] if mols is None else _mixture(mols)
     for what, marks in graph_marks(graphs).items():
         if marks.any():
-            shown = "" if mols is None else _shown([mols[at] for at in marks.nonzero()[0]])
+            shown = "" if mols is None else _shown([mols[at] for at in marks.nonzero()[0].tolist()])
             told.append(f"{marks.sum():,} of {len(graphs):,} molecules {what}{shown}.")
     return told
 
