@@ -164,7 +164,7 @@ def test_a_whole_small_grid(place, monkeypatch):
     assert by_point == [{"pretrained", "random", "mean"}, {"pretrained"}]  # twins and baselines are taken over
     facts = json.loads((place / "out/studies/pretraining=both/a/study.json").read_text())
     assert facts["cells"] == {"planned": 6, "finished": 6}
-    assert facts["model"]["name"].endswith("stage-2")
+    assert facts["model"]["name"] == "pretraining=both" and facts["model"]["path"].endswith("stage-2")
     ran.clear()
     again = study(grid="grid.yaml", output="out", targets=["activity"], jobs=1, accelerator="cpu")
     assert ran == [] and again["sentences"] == found["sentences"]
@@ -188,3 +188,5 @@ def test_shipped_grids_run_shortened(name, place, monkeypatch):
     monkeypatch.setattr("mesomer.study.grid.read_grid", lambda _: short)
     found = study(grid=name, output="out", targets=["activity"], jobs=1, accelerator="cpu")
     assert found["studies"] == len(grid.points()) and found["refused"] == {}
+    page = Path(found["report"]).read_text()
+    assert all(point.name in page for point in grid.points())

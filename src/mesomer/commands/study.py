@@ -138,9 +138,9 @@ def study(
         from mesomer.study.grid_run import run_grid
 
         def study_point(
-            one: str, encoder: Path, place: Path, these: StudyOptions, siblings: tuple[Path, ...]
+            one: str, encoder: Path, place: Path, these: StudyOptions, label: str, siblings: tuple[Path, ...]
         ) -> dict[str, Any]:
-            asked = replace(request_for(one, str(place), str(encoder), these), siblings=siblings)
+            asked = replace(request_for(one, str(place), str(encoder), these), label=label, siblings=siblings)
             return run_study(asked, these, overwrite)
 
         found = run_grid(narrowed(read_grid(grid), sets or ()), output, accelerator, study_point)

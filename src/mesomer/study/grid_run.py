@@ -16,8 +16,8 @@ from mesomer.study.grid_models import GridModels
 ARMS = ("pretrained", "random", "ecfp_forest", "mean")
 RICH_ARMS = ("pretrained_descriptors", "random_descriptors", "ecfp_forest", "mean")
 """Rich features are those of the atoms, and the 200 descriptors at the head of both networks."""
-Study = Callable[[str, Path, Path, StudyOptions, tuple[Path, ...]], dict[str, Any]]
-"""Runs one study: set, model, folder, options, folders to take cells over from."""
+Study = Callable[[str, Path, Path, StudyOptions, str, tuple[Path, ...]], dict[str, Any]]
+"""Runs one study: set, model, folder, options, what to call the model, folders to take cells over from."""
 
 
 def run_grid(grid: Grid, output: str, accelerator: str, study: Study) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def run_grid(grid: Grid, output: str, accelerator: str, study: Study) -> dict[st
         siblings = tuple(folder / "studies" / other.name / _short(one) for other in points if other is not point)
         return Planned(
             f"studies/{point.name}/{_short(one)}",
-            lambda place: study(one, models.model(point), place, options, siblings),
+            lambda place: study(one, models.model(point), place, options, point.name, siblings),
         )
 
     return run_all([planned(point, one) for point in points for one in grid.sets], output)

@@ -132,7 +132,9 @@ class StudyData:
     def vectors(self, seed: int | None) -> NDArray[np.float32]:
         """Vectors of the frozen encoder and the feature columns; with a seed, of the network with random weights."""
         if seed not in self._vectors:
-            kept = {at: x for at, x in self._vectors.items() if at is None}  # of random ones the last alone
+            kept: dict[int | None, NDArray[np.float32]] = {
+                at: x for at, x in self._vectors.items() if at is None
+            }  # of random ones the last alone
             encoder = self.base if seed is None else fresh_encoder(self.base, seed)
             device = self.context.device
 

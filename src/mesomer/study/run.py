@@ -56,6 +56,8 @@ class Request:
     jobs: int
     part: tuple[int, int] | None = None
     canonical: bool = False
+    label: str | None = None
+    """What reports call the model; the name that it was given by if None."""
     siblings: tuple[Path, ...] = ()
     """Studies from which cells that do not depend on the pre-trained weights are taken over."""
 
@@ -207,7 +209,8 @@ def _facts(
             "targets": targets_json(ready.study.data.targets),
         },
         "model": {
-            "name": request.source.model, "sha256": model.sha256, "encoder": model.config["encoder"]["name"],
+            "name": request.label or request.source.model,
+            "path": request.source.model, "sha256": model.sha256, "encoder": model.config["encoder"]["name"],
             "encoder_config": model.config["encoder"].get("config", {}),
             "parameters": sum(parameter.numel() for parameter in base.parameters()),
         },
