@@ -56,7 +56,9 @@ def test_two_processes_equal_one(method: str, added: list[str], encoder: dict, t
         assert two["figures"][term] == pytest.approx(row, rel=1e-4)
     states = [load_model(tmp_path / name / "pretraining").state for name in ("one", "two")]
     for name, x in states[0].items():
-        torch.testing.assert_close(states[1][name], x, rtol=1e-5, atol=1e-6)
+        # the bias of a key shifts all scores of a softmax alike: its gradient is rounding alone, scaled up by Adam
+        slack = 1e-4 if name.endswith("attention.key.bias") else 1e-6
+        torch.testing.assert_close(states[1][name], x, rtol=1e-5, atol=slack)
 
 
 @pytest.mark.slow

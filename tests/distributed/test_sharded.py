@@ -105,7 +105,9 @@ def test_pretraining_in_shards_leaves_the_models_of_one_process(tmp_path: Path) 
         whole, sharded = (load_model(tmp_path / name / kind).state for name in ("one", "two"))
         assert whole.keys() == sharded.keys()
         for name, x in whole.items():
-            torch.testing.assert_close(sharded[name], x, rtol=1e-5, atol=1e-6)
+            # the bias of a key shifts all scores of a softmax alike: its gradient is rounding alone, scaled up by Adam
+            slack = 1e-4 if name.endswith("attention.key.bias") else 1e-6
+            torch.testing.assert_close(sharded[name], x, rtol=1e-5, atol=slack)
 
 
 def test_an_unknown_strategy_is_refused() -> None:
