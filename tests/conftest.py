@@ -27,11 +27,18 @@ def find_data() -> Path | None:
 def find_reference() -> Path | None:
     """The folder with `parity/` and `data/`: MESOMER_REFERENCE, `shared` beside the repository, or our small copies.
 
-    Called while tests are collected too, where nothing may be skipped: a folder that is named but absent gives None.
+    MESOMER_REFERENCE may name `parity/` itself. Called while tests are collected too, where nothing may be skipped: a
+    folder that is named but absent gives None; one that holds no references would silently test nothing, and is an
+    error.
     """
     named = _named_folder("MESOMER_REFERENCE")
     if named is not None:
-        return named if named.is_dir() else None
+        if not named.is_dir():
+            return None
+        named = named.parent if named.name == "parity" else named
+        if not (named / "parity").is_dir():
+            raise pytest.UsageError(f"MESOMER_REFERENCE names {named}, which has no folder parity.")
+        return named
     for folder in (REPOSITORY.parent / "shared", REPOSITORY / "tests" / "reference"):
         if (folder / "parity").is_dir():
             return folder
