@@ -25,7 +25,6 @@ from torch import Tensor
 from mesomer.encoders.rows import NeighbourLists
 
 LEAKY_SLOPE = 0.1
-_CACHED = 3 << 20  # bytes of states that are worked on at a time
 
 
 class BlockSettings(NamedTuple):
@@ -134,11 +133,7 @@ def _run(
     x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings, kept: _Kept | None
 ) -> Tensor:
     (rows, hidden), n, mask = x.shape, settings.heads, settings.mask
-    state = (
-        _states(x, weights, lists, settings, kept)
-        if kept is not None
-        else _states_in_parts(x, weights, lists, settings)
-    )
+    state = _states(x, weights, lists, settings, kept)
     mapped = torch.baddbmm(weights.mapping_bias.unsqueeze(1), state.view(3, n * rows, hidden), weights.mapping)
     q, k, v = mapped.view(3, n, rows, hidden).unbind(0)
     scores = _pair_products(q, k) / math.sqrt(hidden // n)
@@ -154,22 +149,6 @@ def _run(
     if kept is not None:
         kept.rest, kept.masks = (state, mapped, share, mixed, merged, mean, spread), masks
     return y.mul_(masks[1]) if masks else y
-
-
-def _states_in_parts(x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings) -> Tensor:
-    """The states of all networks where no gradient is wanted: a few networks at a time, so that a processor's cache
-    holds them from round to round.
-    """
-    networks, size = weights.network.shape[0], max(1, _CACHED // max(1, x.numel() * x.element_size()))
-    if settings.order or size >= networks:
-        return _states(x, weights, lists, settings, None)
-    found = x.new_empty(networks, *x.shape)
-    for start in range(0, networks, size):
-        part = slice(start, start + size)
-        bias = None if weights.network_bias is None else weights.network_bias[part]
-        some = weights._replace(network=weights.network[part], network_bias=bias)
-        found[part] = _states(x, some, lists, settings, None)
-    return found
 
 
 def _states(
