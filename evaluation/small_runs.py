@@ -40,6 +40,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "masked 60 %": {"objective": "masked_graph"},
     "masked 40 %": {"objective": "masked_graph", "objective_options": {"mask_ratio": 0.4}},
     "masked 20 %": {"objective": "masked_graph", "objective_options": {"mask_ratio": 0.2}},
+    "masked 60 %, directions": {"objective": "masked_graph", "objective_options": {"hide": "directions"}},
     "masked 60 %, rate 0.0003": {"objective": "masked_graph", "max_lr": 3e-4},
     "masked 60 %, rate 0.003": {"objective": "masked_graph", "max_lr": 3e-3},
     "motifs": {"objective": "motifs"},

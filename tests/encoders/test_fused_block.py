@@ -33,7 +33,20 @@ def hidden_bonds(batch: GraphBatch) -> torch.Tensor:
 
 def rows_of(batch: GraphBatch) -> list[NodeRows | EdgeRows]:
     seen = torch.arange(batch.num_atoms) % 3 > 0
-    return [node_rows(batch), edge_rows(batch), node_rows(batch, seen), edge_rows(batch, hidden_bonds(batch))]
+    halves = edge_rows(batch, torch.arange(batch.num_bonds) % 3 > 0, halves=True)
+    return [node_rows(batch), edge_rows(batch), node_rows(batch, seen), edge_rows(batch, hidden_bonds(batch)), halves]
+
+
+def test_a_direction_whose_reverse_is_hidden_sums_the_visible_ones_behind_it(batch):
+    seen = torch.arange(batch.num_bonds) % 3 > 0
+    rows = edge_rows(batch, seen, halves=True)
+    shown = seen.nonzero().flatten().tolist()
+    x = torch.randn(len(shown), 3, dtype=torch.float64)
+    source, target = batch.source.tolist(), batch.target.tolist()
+    for row, bond in enumerate(shown):
+        behind = [x[at] for at, other in enumerate(shown) if target[other] == source[bond] and other != bond ^ 1]
+        expected = torch.stack(behind).sum(0) if behind else torch.zeros(3, dtype=torch.float64)
+        assert torch.allclose(rows.message(x)[row], expected)
 
 
 def number_of_rows(rows: NodeRows | EdgeRows) -> int:

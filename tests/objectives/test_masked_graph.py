@@ -52,6 +52,18 @@ def test_published_rules_hide_each_direction_on_its_own(batch):
     assert not torch.equal(draw.bonds[::2], draw.bonds[1::2])
 
 
+def test_directions_are_hidden_on_their_own_where_wanted(batch):
+    model = objective(mask_ratio=0.6, hide="directions").eval()
+    draw = model.draw(batch, 0, 0)
+    assert not torch.equal(draw.bonds[::2], draw.bonds[1::2])
+    found = torch.bincount(batch.bond_molecule.repeat_interleave(2)[draw.bonds], minlength=batch.num_molecules)
+    assert torch.equal(found, torch.ceil(torch.round(2 * batch.bond_offsets.diff() * 0.6, decimals=9)).long())
+    losses = model(batch, draw)
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    assert build_objective("masked_graph", model.encoder, **model.config()).hide == "directions"
+
+
 def test_masks_are_fresh_each_epoch_unless_frozen(batch):
     for frozen in (False, True):
         model = objective(frozen_masks=frozen)
@@ -109,8 +121,9 @@ def test_terms_are_sums_over_their_counts(batch):
         assert int(figures[term].class_counts.sum()) == draw.counts[term]
 
 
-def test_molecules_are_reconstructed_alike_in_any_batch(batch):
-    model = objective().eval()
+@pytest.mark.parametrize("hide", ["bonds", "directions"])
+def test_molecules_are_reconstructed_alike_in_any_batch(batch, hide):
+    model = objective(hide=hide).eval()
     draw = model.draw(batch, 0, 0)
     whole = model.reconstruct(batch, draw)[1].logits
     parts = []

@@ -165,12 +165,18 @@ class BatmanNet(Encoder):
         """The published table width, or None where no padding row exists."""
         return table_width(batch, self.batchwise) if self.rules == "published" else None
 
-    def rows(self, batch: GraphBatch, visible_atoms: Tensor | None = None, visible_bonds: Tensor | None = None) -> Rows:
-        """The rows of both branches, with the hidden ones left out."""
+    def rows(
+        self,
+        batch: GraphBatch,
+        visible_atoms: Tensor | None = None,
+        visible_bonds: Tensor | None = None,
+        halves: bool = False,
+    ) -> Rows:
+        """The rows of both branches, with the hidden ones left out; `halves`: of a bond also one direction alone."""
         width = self.width_of_tables(batch)
         return Rows(
             node_rows(batch, visible_atoms, width),
-            edge_rows(batch, visible_bonds, width),
+            edge_rows(batch, visible_bonds, width, halves),
             0 if width is None else width.paddings,
         )
 

@@ -79,7 +79,10 @@ class NodeRows(NamedTuple):
 
 
 class EdgeRows(NamedTuple):
-    """Directed bonds: `incoming` lists, atom slot by atom slot, the rows that end there."""
+    """Directed bonds: `incoming` lists, atom slot by atom slot, the rows that end there.
+
+    With `halves` a bond's reverse may be missing; then its number in `reverse` is that of a row behind the last one.
+    """
 
     incoming: Tensor
     offsets: Tensor
@@ -87,6 +90,7 @@ class EdgeRows(NamedTuple):
     target: Tensor
     reverse: Tensor
     padding: Padding | None
+    halves: bool = False
 
     def at_atoms(self, x: Tensor) -> Tensor:
         """Sum over the bonds that end at each atom slot: [R, D] -> [S, D]."""
@@ -109,6 +113,10 @@ class EdgeRows(NamedTuple):
         entry = self.incoming.index_select(0, starts.index_select(0, owner) + place)
         other = entry != self.reverse.index_select(0, owner)
         owner, entry = owner[other], entry[other]
+        if self.halves:
+            back = torch.argsort(entry, stable=True)
+            transposed = owner.index_select(0, back), offsets_of(entry, rows)
+            return NeighbourLists(rows, (entry, offsets_of(owner, rows)), transposed)
         back = torch.argsort(self.reverse.index_select(0, owner), stable=True)
         sizes = torch.bincount(owner, minlength=rows)
         offsets = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
@@ -119,6 +127,9 @@ class EdgeRows(NamedTuple):
 
     def message(self, x: Tensor) -> Tensor:
         """Sum over the bonds that end where each bond starts, without its own reverse: [R, D] -> [R, D]."""
+        if self.halves:
+            with_none = torch.cat([x, x.new_zeros(1, x.shape[1])])
+            return self.at_atoms(x).index_select(0, self.source) - with_none.index_select(0, self.reverse)
         if self.padding is None:
             return _BondMessage.apply(x, self.incoming, self.offsets, self.source, self.target, self.reverse)
         return self.at_atoms(x).index_select(0, self.source) - x.index_select(0, self.reverse)
@@ -227,9 +238,11 @@ def node_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidt
     return NodeRows(neighbours, offsets, None if width is None else _padding(width, molecule, offsets))
 
 
-def edge_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidth | None = None) -> EdgeRows:
+def edge_rows(
+    batch: GraphBatch, visible: Tensor | None = None, width: TableWidth | None = None, halves: bool = False
+) -> EdgeRows:
     """Rows of the edge branch: padding rows, then the visible directed bonds in batch order (batmannet.md 2.4); slots
-    for all atoms.
+    for all atoms. `halves` says that one direction of a bond may be visible without the other.
     """
     first = 0 if width is None else width.paddings
     number = torch.arange(batch.num_bonds, device=batch.source.device)
@@ -245,7 +258,11 @@ def edge_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidt
         owner = target.index_select(0, incoming)
     offsets = offsets_of(owner + first, batch.num_atoms + first)
     if width is None:
-        return EdgeRows(incoming, offsets, source, target, number.index_select(0, reverse), None)
+        row = number.index_select(0, reverse)
+        if visible is None or not halves:
+            return EdgeRows(incoming, offsets, source, target, row, None)
+        row = torch.where(visible.index_select(0, reverse), row, source.numel())
+        return EdgeRows(incoming, offsets, source, target, row, None, True)
     padding_rows = torch.arange(first, device=source.device)
     reverse_row = number.index_select(0, reverse) + first
     if visible is not None:

@@ -7,7 +7,8 @@ rows; all terms have weight 1.
 With an encoder of `sound` rules a bond is hidden whole (both directions), the token is learned, masks are fresh in
 every epoch and every target is what it says. With `published` rules the directions of a bond are hidden each on its
 own, a hidden row enters the decoder as its bare position, the aromatic target is always 0, and a ring bond of
-unlisted type has the class "ring" (batmannet.md 0, 5.1). `frozen_masks` draws the masks of every epoch alike.
+unlisted type has the class "ring" (batmannet.md 0, 5.1). `frozen_masks` draws the masks of every epoch alike; `hide`
+says `bonds` or `directions` whatever the rules.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from mesomer.encoders.batmannet import BatmanNet, Rows
 from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork, run_blocks
 from mesomer.encoders.fields import Group
 from mesomer.encoders.rows import EdgeRows, NodeRows
-from mesomer.errors import MesomerError
+from mesomer.errors import MesomerError, unknown_name
 from mesomer.objectives.base import Objective, choose_fewest, register, uniform_draws
 from mesomer.objectives.figures import ClassFigures, Figures
+
+HIDDEN = ("bonds", "directions")
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,26 @@ class MaskedGraph(Objective):
     encoder: BatmanNet
 
     def __init__(
-        self, encoder: Encoder, *, mask_ratio: float = 0.6, decoder_blocks: int = 2, frozen_masks: bool = False
+        self,
+        encoder: Encoder,
+        *,
+        mask_ratio: float = 0.6,
+        decoder_blocks: int = 2,
+        frozen_masks: bool = False,
+        hide: str | None = None,
     ) -> None:
+        """The decoder around an encoder.
+
+        Args:
+            encoder: A BatmanNet.
+            mask_ratio: Share of the atoms and of the bonds that is hidden.
+            decoder_blocks: Depth of each branch's decoder.
+            frozen_masks: Draw the masks of every epoch alike.
+            hide: Whole `bonds`, or `directions` of bonds, each on its own; as the encoder's rules say if not given.
+        """
         super().__init__()
+        if hide not in (None, *HIDDEN):
+            raise unknown_name("value of hide", hide, HIDDEN)
         if not isinstance(encoder, BatmanNet):
             raise MesomerError(f"The objective masked_graph needs the encoder batmannet, not {encoder.name}.")
         if encoder.rules == "published" and encoder.stage != "pretraining":
@@ -107,6 +127,7 @@ class MaskedGraph(Objective):
             frozen_masks,
         )
         self.published = encoder.rules == "published"
+        self.hide = hide or ("directions" if self.published else "bonds")
         atom_columns = fields.width(encoder.atom_groups)
         self.node_decoder = Decoder(encoder, decoder_blocks, atom_columns)
         self.edge_decoder = Decoder(encoder, decoder_blocks, atom_columns + fields.width(encoder.bond_groups))
@@ -119,7 +140,12 @@ class MaskedGraph(Objective):
         return dict.fromkeys((*self.node_terms, *self.edge_terms), 1.0)
 
     def config(self) -> dict[str, Any]:
-        return {"mask_ratio": self.mask_ratio, "decoder_blocks": self.decoder_blocks, "frozen_masks": self.frozen_masks}
+        return {
+            "mask_ratio": self.mask_ratio,
+            "decoder_blocks": self.decoder_blocks,
+            "frozen_masks": self.frozen_masks,
+            "hide": self.hide,
+        }
 
     def draw(self, batch: GraphBatch, epoch: int, seed: int) -> MaskDraw:
         """Fresh masks for every epoch, or the first epoch's again if frozen."""
@@ -136,12 +162,12 @@ class MaskedGraph(Objective):
 
     def _hide(self, owner: Tensor, offsets: Tensor, key: np.ndarray, seed: int, epoch: int, stream: int) -> np.ndarray:
         molecule, start = owner.cpu().numpy(), offsets.cpu().numpy()
-        if stream == 1 and self.published:
+        if stream == 1 and self.hide == "directions":
             molecule, start = molecule.repeat(2), start * 2
         item = np.arange(len(molecule)) - start[molecule]
         score = uniform_draws(key[molecule], item, seed, epoch, stream)
         hidden = choose_fewest(score, molecule, start, self.hidden_count(np.diff(start)))
-        return hidden.repeat(2) if stream == 1 and not self.published else hidden
+        return hidden.repeat(2) if stream == 1 and self.hide == "bonds" else hidden
 
     def hidden_count(self, count: np.ndarray) -> np.ndarray:
         """How many of `count` rows are hidden, rounded up; with published rules rounded in float32 (batmannet.md
@@ -170,7 +196,8 @@ class MaskedGraph(Objective):
         """
         encoder, features = self.encoder, self.encoder.features(batch)
         seen_atoms, seen_bonds = ~draw.atoms, ~draw.bonds
-        visible, every = encoder.rows(batch, seen_atoms, seen_bonds), encoder.rows(batch)
+        halves = self.hide == "directions"
+        visible, every = encoder.rows(batch, seen_atoms, seen_bonds, halves), encoder.rows(batch)
         branches = encoder.branches(batch, features, visible, seen_atoms, seen_bonds)
         views = encoder.views(*branches, visible, features, seen_atoms, seen_bonds)
         positions = encoder.positions(batch) if encoder.positional else (None, None)
