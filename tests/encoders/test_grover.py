@@ -190,7 +190,7 @@ def test_networks_with_depths_are_networks_of_these_depths(activation, depths):
     "depths", [None, [4, 2, 3, 1, 5, 2], [2, 2, 2, 2, 2, 1], [0, 3, 3, -1, 3, 0], [1, 0, 1, 1, 0, 1]]
 )
 def test_the_fused_block_is_the_block_part_by_part(depths, update, bias):
-    """States with and without gradients, and all gradients, with and without depths of their own."""
+    """States and gradients in double precision, with and without depths of their own; states without gradients too."""
     network = disturbed(blocks=1, update=update, bias=bias, dropout=0.0).double().train()
     batch = collate(graphs_of(SMILES))
     rows = network.rows(batch)
