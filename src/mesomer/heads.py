@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -250,7 +250,8 @@ class PropertyModel(nn.Module):
         """
         if self.linear is None:
             raise ValueError("the model has no linear part")
-        linear, last = self.linear[view], self.heads[view].linears[-1]
+        linear = cast(nn.Linear, self.linear[view])
+        last = cast(nn.Linear, cast(PropertyHead, self.heads[view]).linears[-1])
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         last.weight.zero_()
