@@ -25,6 +25,7 @@ _PUBLIC = {
     "predict": "mesomer.commands.predict",
     "prepare": "mesomer.commands.prepare",
     "pretrain": "mesomer.commands.pretrain",
+    "study": "mesomer.commands.study",
 }
 
 __all__ = sorted(_PUBLIC)

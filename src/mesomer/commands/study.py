@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from mesomer.study.design import StudyOptions
-    from mesomer.study.run import Request
+    from mesomer.studies.design import StudyOptions
+    from mesomer.studies.run import Request
 
 
 def study(
@@ -86,12 +86,12 @@ def study(
         overwrite: Replace another run in the output folder.
     """
     from mesomer.errors import MesomerError
-    from mesomer.study.design import DEFAULT_SPLITS, LABEL_SHARES, StudyOptions, read_part
+    from mesomer.studies.design import DEFAULT_SPLITS, LABEL_SHARES, StudyOptions, read_part
 
     if data == "report":
         if folder is None:
             raise MesomerError("`mesomer study report` needs the folder of a study.", "Give what was its --output.")
-        from mesomer.study.run import again
+        from mesomer.studies.run import again
 
         found = again(folder)
         return {"text": _page_text(found) if "sentences" in found else _text(found), **found}
@@ -123,10 +123,10 @@ def study(
     from dataclasses import replace
     from pathlib import Path
 
-    from mesomer.study.run import power_of, run_study
+    from mesomer.studies.run import power_of, run_study
 
     if preset is not None:
-        from mesomer.study.presets import run_preset
+        from mesomer.studies.presets import run_preset
 
         found = run_preset(
             preset, sets or (), output,
@@ -134,8 +134,8 @@ def study(
         )  # fmt: skip
         return {"text": _page_text(found), **found}
     if grid is not None:
-        from mesomer.study.grid import narrowed, read_grid
-        from mesomer.study.grid_run import run_grid
+        from mesomer.studies.grid import narrowed, read_grid
+        from mesomer.studies.grid_run import run_grid
 
         def study_point(
             one: str, encoder: Path, place: Path, these: StudyOptions, label: str, siblings: tuple[Path, ...]
@@ -178,8 +178,8 @@ def _request(
     from mesomer.errors import MesomerError
     from mesomer.files import sha256_of
     from mesomer.machine import cores
-    from mesomer.study.molecules import Source
-    from mesomer.study.run import Request
+    from mesomer.studies.molecules import Source
+    from mesomer.studies.run import Request
     from mesomer.training.checkpoint import default_model, load_model
     from mesomer.training.context import Context
 

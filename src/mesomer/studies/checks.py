@@ -1,0 +1,281 @@
+"""What is wrong, or to be known, about the data and the design: refused in one sentence, or noted for the report.
+
+Refused, with the largest design that works: too few molecules for the folds, a class that is missing from a fold, a
+scaffold that holds half of the molecules, labels that are all equal, a feature column that is the label in disguise, a
+test molecule that is trained on. Everything else is a note: `info`, or `caution` where it weakens the answer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesomer.data.splits import Split, find_rule
+from mesomer.errors import MesomerError
+from mesomer.metrics import spearman
+from mesomer.statistics import cross_validation, smallest_detectable
+from mesomer.studies.design import StudyOptions, rule_of
+from mesomer.studies.molecules import StudyData, draw, skeleton
+from mesomer.training.predictor import RDKIT_DESCRIPTORS
+
+LEAST_IN_FOLD = 10
+LEAST_OF_CLASS = 2
+RARE = 0.05
+DISGUISED = 0.99
+SHOWN = 20
+"""Molecules that a note names at most."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One note."""
+
+    check: str
+    severity: str
+    """info or caution"""
+    sentence: str
+    rows: tuple[int, ...] = ()
+    smiles: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As `checks.json` has it."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+
+def require_molecules(study: StudyData, options: StudyOptions, repeats: int) -> None:
+    """Stops where the molecules are too few for the folds, or there is nothing to learn."""
+    for at, target in enumerate(study.data.targets):
+        labels = study.data.y[:, at]
+        if len(np.unique(labels[~np.isnan(labels)])) < 2:
+            raise MesomerError(
+                f"All labels of {target.name!r} are equal: there is nothing to learn.", "Leave this target out."
+            )
+    count = len({skeleton(key) for key in study.keys})
+    folds = most_folds(study, count)
+    if options.folds <= folds or not any(find_rule(rule_of(split)).folded for split in options.splits):
+        return
+    rarest = _rarest(study)
+    what = f"{count} different molecules"
+    if rarest is not None and rarest[1] // LEAST_OF_CLASS < count // LEAST_IN_FOLD:
+        what += f" with only {rarest[1]} of the class {rarest[0]!r}"
+    if folds < 2:
+        raise MesomerError(f"{what} are too few for a study.", f"It needs {2 * LEAST_IN_FOLD} molecules and more.")
+    seen = smallest_detectable(1.0, cross_validation(repeats, folds))
+    raise MesomerError(
+        f"{what} are too few for {options.folds} folds.",
+        f"The largest design that works is --folds {folds}: it detects a difference of {seen:.1f} times the spread "
+        "between folds.",
+    )
+
+
+def most_folds(study: StudyData, count: int) -> int:
+    """Folds that leave enough molecules, and enough of each class of a single target, in each."""
+    rarest = _rarest(study)
+    return min(count // LEAST_IN_FOLD, *([] if rarest is None else [rarest[1] // LEAST_OF_CLASS]), 10**6)
+
+
+def _rarest(study: StudyData) -> tuple[str, int] | None:
+    """The rarest class of a single binary target and its molecules; of several targets any may be absent somewhere."""
+    if len(study.data.targets) > 1 or study.data.targets[0].type != "binary":
+        return None
+    target, labels = study.data.targets[0], study.data.y[:, 0]
+    counts = {name: int((labels == at).sum()) for at, name in enumerate(target.classes)}
+    name = min(counts, key=counts.__getitem__)
+    return name, counts[name]
+
+
+def check_columns(study: StudyData) -> None:
+    """Stops at a feature column that orders the molecules as a target does."""
+    if study.data.descriptors is None:
+        return
+    for column, name in enumerate(study.data.descriptor_names):
+        if name == RDKIT_DESCRIPTORS:
+            continue
+        values = study.data.descriptors[:, column]
+        for at, target in enumerate(study.data.targets):
+            both = ~np.isnan(values) & ~np.isnan(study.data.y[:, at])
+            if both.sum() < LEAST_IN_FOLD:
+                continue
+            found = abs(spearman(study.data.y[both, at], values[both]))
+            if found > DISGUISED:
+                raise MesomerError(
+                    f"The feature column {name!r} is the target {target.name!r} in disguise (|Spearman| {found:.3f}).",
+                    "Leave it out of --descriptors: it will not be known for new molecules.",
+                )
+
+
+def check_splits(study: StudyData, split: str, drawn: Sequence[Split], repeats: int, folds: int) -> list[Check]:
+    """Stops at divisions that could neither teach nor judge; notes on the others."""
+    for one in drawn:
+        require_apart(study, split, one)
+    notes = _scaffold_notes(study, split, drawn, folds)
+    problem = next((text for one in drawn if (text := missing_class(study, one, one.train, one.test))), None)
+    if problem is not None:
+        raise MesomerError(f"With the {split} splits {problem}.", _largest(study, split, repeats, folds))
+    return notes + _single_notes(split) + _size_notes(split, drawn) + _absent_notes(study, split, drawn)
+
+
+def require_apart(study: StudyData, split: str, one: Split) -> None:
+    """Stops where a test molecule is trained on."""
+    learnt = {study.keys[at] for part in (one.train, one.valid) for at in part}
+    both = [study.data.rows[at] for at in one.test if study.keys[at] in learnt]
+    if both:
+        raise MesomerError(
+            f"In the {split} splits, repeat {one.repeat}, fold {one.fold}, {len(both)} test molecules are in the "
+            f"training part as well (rows {', '.join(map(str, both[:5]))}{', …' if len(both) > 5 else ''}).",
+            "Their scores would be those of memory: draw the splits anew in another --output.",
+        )
+
+
+def missing_class(study: StudyData, one: Split, *parts: NDArray[np.integer]) -> str | None:
+    """What to say of a fold in which no target can be learnt, or none can be judged."""
+    for name, rows in zip(("training", "test"), parts, strict=True):
+        texts = []
+        for at, target in enumerate(study.data.targets):
+            labels = study.data.y[rows, at]
+            present = np.unique(labels[~np.isnan(labels)])
+            lone = target.type == "binary" or (target.type == "multiclass" and name == "training")
+            if len(present) == 0:
+                texts.append(f"has no label of {target.name}")
+            elif len(present) == 1 and lone:
+                texts.append(f"has only the class {target.classes[int(present[0])]!r} of {target.name}")
+        if len(texts) == len(study.data.targets):
+            return f"the {name} part of repeat {one.repeat}, fold {one.fold} {texts[0]}"
+    return None
+
+
+def _largest(study: StudyData, split: str, repeats: int, folds: int) -> str:
+    """The largest design without the problem, as a hint."""
+    tried = [(split, fewer) for fewer in range(folds - 1, 1, -1)] if find_rule(rule_of(split)).folded else []
+    tried = [*([("stratified", folds)] if split != "stratified" else []), *tried]
+    works = []
+    for kind, count in tried:
+        drawn = draw(study, kind, repeats, count)
+        if all(missing_class(study, one, one.train, one.test) is None for one in drawn):
+            works.append((kind, count))
+    if not works:
+        return "No number of folds works: more molecules of the rare class are needed."
+    ways = " or ".join(f"--splits {kind} --folds {count}" for kind, count in works[:2])
+    return f"The largest design that works is {ways}."
+
+
+def _scaffold_notes(study: StudyData, split: str, drawn: Sequence[Split], folds: int) -> list[Check]:
+    """Stops at one scaffold in half of the molecules; a note on one that fills half a fold."""
+    if rule_of(split) != "scaffold_cv":
+        return []
+    name, most = Counter(study.molecules.scaffolds(False)).most_common(1)[0]
+    count = len(study.keys)
+    shown = f"the scaffold {name}" if name else "no ring at all"
+    if 2 * most > count:
+        raise MesomerError(
+            f"{most:,} of {count:,} molecules have {shown}: scaffold splits would hardly differ from one another.",
+            "Use --splits random.",
+        )
+    if 2 * most * folds <= count:
+        return []
+    rows = tuple(study.data.rows[at] for at, text in enumerate(study.molecules.scaffolds(False)) if text == name)
+    sizes = sorted(len(one.test) for one in drawn)
+    return [
+        Check(
+            "dominating scaffold", "caution",
+            f"{most:,} of {count:,} molecules have {shown} and lie in one scaffold fold together (fold sizes "
+            f"{sizes[0]} to {sizes[-1]}): its score weighs as much as that of any other fold.",
+            rows[:SHOWN], tuple(_smiles(study, rows[:4])),
+        )
+    ]  # fmt: skip
+
+
+def _single_notes(split: str) -> list[Check]:
+    """Rules without randomness give one division, whatever number of repeats is asked for."""
+    if find_rule(rule_of(split)).seeded:
+        return []
+    return [
+        Check(
+            "one division", "caution",
+            f"The {split} splits are one and the same division: repeats change the training alone, and no interval "
+            "over them says anything of other test molecules.",
+        )
+    ]  # fmt: skip
+
+
+def _size_notes(split: str, drawn: Sequence[Split]) -> list[Check]:
+    sizes = sorted(len(one.test) for one in drawn)
+    if sizes[-1] <= 1.5 * sizes[0]:
+        return []
+    return [
+        Check("uneven folds", "info", f"Test parts of the {split} splits have {sizes[0]} to {sizes[-1]} molecules.")
+    ]
+
+
+def _absent_notes(study: StudyData, split: str, drawn: Sequence[Split]) -> list[Check]:
+    """Targets of several that cannot be judged in some fold."""
+    poor: Counter[str] = Counter()
+    for one in drawn:
+        for at, target in enumerate(study.data.targets):
+            labels = study.data.y[one.test, at]
+            if len(np.unique(labels[~np.isnan(labels)])) < (2 if target.type == "binary" else 1):
+                poor[target.name] += 1
+    if not poor:
+        return []
+    named = ", ".join(f"{name} ({count})" for name, count in poor.most_common(5)) + (", …" if len(poor) > 5 else "")
+    return [
+        Check(
+            "undefined scores", "caution",
+            f"In some of the {len(drawn)} {split} folds these targets have one class only and are left out of the mean "
+            f"(in how many): {named}.",
+        )
+    ]  # fmt: skip
+
+
+def data_checks(study: StudyData) -> list[Check]:
+    """Notes on the table: rejected rows, duplicates, conflicts, rare classes."""
+    labelled, data = study.labelled, study.data
+    notes = [Check("labels", "caution", text) for text in labelled.warnings]
+    if labelled.rejects.total:
+        bad = labelled.rejects.items[:SHOWN]
+        sentence = f"{labelled.rejects.total:,} rows are not used: {labelled.rejects.summary()}."
+        notes.append(Check("rejected rows", "info", sentence, tuple(item.row for item in bad)))
+    repeated = [(rows[0], at) for at, rows in enumerate(labelled.all_rows) if len(rows) > 1]
+    if repeated:
+        sentence = f"{labelled.merged:,} repeated rows were merged into {len(repeated):,} molecules."
+        rows = tuple(row for row, _ in repeated[:SHOWN])
+        notes.append(Check("duplicates", "info", sentence, rows, tuple(_smiles(study, rows[:4]))))
+    groups = Counter(skeleton(key) for key in study.keys)
+    alike = tuple(data.rows[at] for at, key in enumerate(study.keys) if groups[skeleton(key)] > 1)
+    if alike:
+        sentence = (
+            f"{len(alike):,} molecules differ from another one only in stereo, isotopes or the place of a proton; such "
+            "molecules are kept in one fold."
+        )
+        notes.append(Check("same skeleton", "info", sentence, alike[:SHOWN], tuple(_smiles(study, alike[:4]))))
+    return notes + _rare_classes(study)
+
+
+def _rare_classes(study: StudyData) -> list[Check]:
+    notes = []
+    for at, target in enumerate(study.data.targets):
+        labels = study.data.y[:, at]
+        labels = labels[~np.isnan(labels)]
+        if target.type == "regression" or not len(labels):
+            continue
+        counts = {name: int((labels == number).sum()) for number, name in enumerate(target.classes)}
+        name = min(counts, key=counts.__getitem__)
+        if counts[name] < RARE * len(labels):
+            notes.append(
+                Check(
+                    "rare class", "caution",
+                    f"{target.name}: only {counts[name]:,} of {len(labels):,} molecules are {name!r}; read the average "
+                    "precision beside the ROC-AUC, and consider --splits stratified.",
+                )
+            )  # fmt: skip
+    return notes
+
+
+def _smiles(study: StudyData, rows: Sequence[int]) -> list[str]:
+    place = {row: at for at, row in enumerate(study.data.rows)}
+    return [study.data.smiles[place[row]] for row in rows]

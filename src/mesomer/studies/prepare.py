@@ -1,0 +1,73 @@
+"""Everything before the first training: the molecules, the arms that can run, the divisions, what to say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mesomer.chem.descriptors import descriptor_names
+from mesomer.data.geometry import geometry_warnings
+from mesomer.data.splits import Split
+from mesomer.encoders.base import encoder_class
+from mesomer.errors import MesomerError
+from mesomer.studies.arms import Arm, choose
+from mesomer.studies.checks import Check, check_columns, check_splits, data_checks, require_molecules
+from mesomer.studies.design import StudyOptions
+from mesomer.studies.molecules import StudyData, draw, read_molecules
+from mesomer.studies.scoring import Labels, zone_of
+from mesomer.training.checkpoint import CONFIG, load_model
+
+if TYPE_CHECKING:
+    from mesomer.studies.run import Request
+
+
+@dataclass
+class Prepared:
+    """A study that could begin."""
+
+    study: StudyData
+    arms: list[Arm]
+    drawn: dict[str, list[Split]]
+    checks: list[Check]
+    labels: Labels
+    coordinates: bool
+
+
+def prepare(request: Request, options: StudyOptions) -> Prepared:
+    """Reads, chooses, divides and checks; writes nothing."""
+    arms, notes = _arms(options.arms)
+    model = load_model(request.source.model)
+    described = model.config.get("encoder")
+    if not isinstance(described, dict) or "name" not in described:
+        raise MesomerError(f"{model.path / CONFIG} describes no encoder.", "Copy the folder again.")
+    coordinates = encoder_class(described["name"]).needs_coordinates
+    study = read_molecules(request.source, coordinates)
+    labels = Labels(study.data.targets, study.data.y)
+    repeats = options.repeats_for(len(study.keys))
+    require_molecules(study, options, repeats)
+    zone_of(labels, options.zone, options.repeat_error)
+    check_columns(study)
+    drawn = {split: draw(study, split, repeats, options.folds, request.canonical) for split in options.splits}
+    for split, found in drawn.items():
+        notes += check_splits(study, split, found, repeats, options.folds)
+    if coordinates:
+        notes += [Check("coordinates", "caution", text) for text in geometry_warnings(study.data.graphs)]
+    return Prepared(study, arms, drawn, [*data_checks(study), *notes], labels, coordinates)
+
+
+def _arms(names: Sequence[str]) -> tuple[list[Arm], list[Check]]:
+    """The arms, without those whose package is not installed, unless they are named."""
+    arms = choose(names)
+    wanting = [arm for arm in arms if arm.needs_descriptors]
+    if not wanting:
+        return arms, []
+    try:
+        descriptor_names()
+    except MesomerError as error:
+        if names:
+            raise
+        left_out = ", ".join(arm.name for arm in wanting)
+        note = Check("left out", "caution", f"Not run: {left_out}. {error.message} {error.hint}")
+        return [arm for arm in arms if not arm.needs_descriptors], [note]
+    return arms, []

@@ -1,0 +1,207 @@
+"""From the cells to the tables: `results.csv` and `predictions.csv`, made anew from what is finished.
+
+Decided: scores are computed here and nowhere else, from the stored predictions and `molecules.csv`; so they can be made
+again without training, and a corpus that is named later gives the scores outside it. Cells of parts that lie beside
+each other in one folder are read together.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesomer.errors import MesomerError
+from mesomer.files import atomic_write
+from mesomer.studies.cells import cell_path, read_cell
+from mesomer.studies.design import Cell, Design, cells_of
+from mesomer.studies.scoring import Labels, Scores, scores
+from mesomer.training.predictor import Target, class_columns
+
+FORMAT = 1
+COLUMNS = (
+    "split", "repeat", "fold", "arm", "label_count", "target", "metric", "value", "value_novel", "n_train", "n_valid",
+    "n_test", "n_novel", "seconds", "trials", "setting", "failed", "value_default",
+)  # fmt: skip
+PREDICTION_COLUMNS = (
+    "split", "repeat", "fold", "arm", "label_count", "row", "target", "truth", "predicted", "similarity",
+)  # fmt: skip
+LARGE_TABLE = 50_000
+"""Predictions from which on their table is compressed."""
+LEAST_NOVEL = 10
+"""Test molecules outside the corpus that a score needs."""
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """What `molecules.csv` says."""
+
+    rows: list[int]
+    labels: Labels
+
+    @property
+    def places(self) -> dict[int, int]:
+        """Position of each row."""
+        return {row: at for at, row in enumerate(self.rows)}
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of the study folder; None if it is not there."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise MesomerError(f"{path} cannot be read: {error}.", "Restore it, or start the study anew.") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """`study.json` of a study folder."""
+    facts = read_json(folder / "study.json")
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise MesomerError(f"{folder} is not a study folder: it has no study.json.", "Give the --output of a study.")
+    return facts
+
+
+def targets_json(targets: Sequence[Target]) -> list[dict[str, Any]]:
+    """Targets as `study.json` has them."""
+    return [{"name": target.name, "task": target.type, "classes": list(target.classes)} for target in targets]
+
+
+def stored_targets(facts: Mapping[str, Any]) -> list[Target]:
+    """The reverse of `targets_json`."""
+    return [Target(one["name"], one["task"], tuple(one["classes"])) for one in facts["data"]["targets"]]
+
+
+def read_stored_molecules(path: Path, targets: Sequence[Target]) -> Molecules:
+    """Rows and labels of `molecules.csv`."""
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            _, *lines = csv.reader(handle)
+        rows = [int(line[0]) for line in lines]
+        y = np.array([[float(cell) if cell else np.nan for cell in line[3:]] for line in lines])
+        if y.shape != (len(rows), len(targets)):
+            raise ValueError("its columns are not those of study.json")
+    except (OSError, ValueError) as error:
+        raise MesomerError(f"{path} cannot be read: {error}.", "Restore it, or start the study anew.") from error
+    return Molecules(rows, Labels(targets, y))
+
+
+def part_folders(folder: Path) -> list[Path]:
+    """The study folder, and those of parts in it."""
+    return [folder, *sorted(path for path in folder.glob("part-*-of-*") if path.is_dir())]
+
+
+def finished_cells(folder: Path, design: Design) -> dict[Cell, dict[str, Any]]:
+    """What the finished cells gave, in running order of the design."""
+    folders = part_folders(folder)
+    found = {}
+    for cell in cells_of(design, lambda cell: 0.0):
+        for place in folders:
+            if (one := read_cell(cell_path(place, cell))) is not None:
+                found[cell] = one
+                break
+    return found
+
+
+def write_tables(folder: Path) -> dict[str, Any]:
+    """Makes both tables from the finished cells, and notes in `study.json` how many there are; returns that file."""
+    facts = read_facts(folder)
+    design = Design.from_json(facts["design"])
+    molecules = read_stored_molecules(folder / "molecules.csv", stored_targets(facts))
+    overlap = read_json(folder / "overlap.json")
+    known = None if overlap is None else set(overlap["skeleton"])
+    found = finished_cells(folder, design)
+    _write_csv(folder / "results.csv", COLUMNS, _result_rows(found, molecules, known))
+    _write_predictions(folder, found, molecules)
+    parameters: dict[str, int] = {}
+    for cell, one in found.items():
+        if one["parameters"] is not None and cell.labels is None:
+            parameters[cell.arm] = max(one["parameters"], parameters.get(cell.arm, 0))
+    arms = [arm | {"parameters": parameters.get(arm["name"])} for arm in facts["arms"]]
+    facts |= {"arms": arms, "cells": {"planned": len(cells_of(design, lambda cell: 0.0)), "finished": len(found)}}
+    write_json(folder / "study.json", facts)
+    return facts
+
+
+def _result_rows(
+    found: Mapping[Cell, Mapping[str, Any]], molecules: Molecules, known: set[int] | None
+) -> Iterator[list[Any]]:
+    places, labels = molecules.places, molecules.labels
+    for cell, one in found.items():
+        positions = np.array([places[row] for row in one["rows"]])
+        predicted = np.array(one["predicted"])
+        whole = scores(labels, positions, predicted)
+        novel = None if known is None else np.array([row not in known for row in one["rows"]])
+        outside = _part_scores(labels, positions, predicted, novel)
+        default = None if one["default"] is None else scores(labels, positions, np.array(one["default"]))
+        sizes = one["sizes"]
+        for target, figures in whole.items():
+            for metric, value in figures.items():
+                yield [
+                    *cell[:4], "" if cell.labels is None else cell.labels, target, metric, _number(value),
+                    "" if outside is None else _number(outside[target][metric]), sizes["train"], sizes["valid"],
+                    sizes["test"], "" if novel is None else int(novel.sum()), f"{one['seconds']:.3f}",
+                    len(one["trials"]), "" if one["setting"] is None else json.dumps(one["setting"], sort_keys=True),
+                    one["failed"], "" if default is None else _number(default[target][metric]),
+                ]  # fmt: skip
+
+
+def _part_scores(
+    labels: Labels, positions: NDArray[np.integer], predicted: NDArray[np.float64], part: NDArray[np.bool_] | None
+) -> Scores | None:
+    if part is None or part.sum() < LEAST_NOVEL:
+        return None
+    return scores(labels, positions[part], predicted[part])
+
+
+def _write_predictions(folder: Path, found: Mapping[Cell, Mapping[str, Any]], molecules: Molecules) -> None:
+    targets = molecules.labels.targets
+    count = sum(len(one["rows"]) for one in found.values()) * len(targets)
+    plain, packed = folder / "predictions.csv", folder / "predictions.csv.gz"
+    wanted, other = (packed, plain) if count > LARGE_TABLE else (plain, packed)
+    _write_csv(wanted, PREDICTION_COLUMNS, _prediction_rows(found, molecules))
+    other.unlink(missing_ok=True)
+
+
+def _prediction_rows(found: Mapping[Cell, Mapping[str, Any]], molecules: Molecules) -> Iterator[list[Any]]:
+    places, labels = molecules.places, molecules.labels
+    columns = class_columns(labels.targets)
+    for cell, one in found.items():
+        head = [*cell[:4], "" if cell.labels is None else cell.labels]
+        for row, values, similarity in zip(one["rows"], one["predicted"], one["similarity"], strict=True):
+            truth = labels.y[places[row]]
+            for at, (target, place) in enumerate(columns):
+                if np.isnan(truth[at]):
+                    continue
+                own = values[place]
+                value = int(np.argmax(own)) if target.type == "multiclass" else own[0]
+                yield [*head, row, target.name, _number(truth[at]), _number(value), similarity]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[list[Any]]) -> None:
+    with atomic_write(path) as temporary, open(temporary, "wb") as raw:
+        # without a time in its head a compressed file of the same results is the same file
+        packed = gzip.GzipFile(path.stem, "wb", fileobj=raw, mtime=0) if path.suffix == ".gz" else raw
+        with io.TextIOWrapper(packed, encoding="utf-8", newline="") as handle:
+            writer = csv.writer(handle, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.9g}"

@@ -1,0 +1,330 @@
+"""A study from its table to its report: read, check, divide, pilot, plan, run the cells, make tables and report.
+
+Decided: what is planned is stored in `study.json` and kept by a resumed study, whatever the machine's speed is then.
+Everything that is wrong with the data is said before the folder is made. A study that takes a quarter longer than its
+minutes starts no further cell and makes a report of what is finished; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mesomer.errors import MesomerError
+from mesomer.files import check_writable, remove
+from mesomer.machine import machine, versions
+from mesomer.progress import Progress, duration
+from mesomer.run import Interrupted, RunFolder, read_manifest
+from mesomer.studies.campaign import page_of, study_folders
+from mesomer.studies.cells import WORK, Task, Training, cell_path, run_cell
+from mesomer.studies.checks import Check, require_apart
+from mesomer.studies.design import Cell, Design, StudyOptions, cells_of, dealt
+from mesomer.studies.molecules import Source, hold, store_splits, stored_splits, write_molecules
+from mesomer.studies.overlap import corpus_of, find_overlap, overlap_checks
+from mesomer.studies.pilot import pilot_report, run_pilot
+from mesomer.studies.plan import Costs, fit_into, full_design, in_words, measure
+from mesomer.studies.prepare import Prepared, prepare
+from mesomer.studies.processes import in_processes
+from mesomer.studies.results import FORMAT, read_facts, read_json, targets_json, write_json, write_tables
+from mesomer.studies.reuse import take_over
+from mesomer.studies.scoring import zone_of
+from mesomer.studies.sofar import SoFar
+from mesomer.training.checkpoint import ModelFolder, load_model
+from mesomer.training.finetune import molecules_sentence
+
+GRACE = 1.25
+"""How much longer than planned a study may take before it starts no further cell."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a study is asked for besides its options."""
+
+    source: Source
+    """Where its data and model are; its folder is the study's."""
+    data_name: str
+    inputs: Mapping[str, str]
+    config: Mapping[str, Any]
+    corpus: str | None
+    jobs: int
+    part: tuple[int, int] | None = None
+    canonical: bool = False
+    label: str | None = None
+    """What reports call the model; the name that it was given by if None."""
+    siblings: tuple[Path, ...] = ()
+    """Studies from which cells that do not depend on the pre-trained weights are taken over."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: that of the study, or of the part."""
+        if self.part is None:
+            return self.source.folder
+        return self.source.folder / f"part-{self.part[0]}-of-{self.part[1]}"
+
+
+def run_study(request: Request, options: StudyOptions, overwrite: bool = False) -> dict[str, Any]:
+    """Runs a study, or goes on with it; returns its summary."""
+    folder = request.folder
+    request = replace(request, source=replace(request.source, folder=folder))
+    if request.part is not None:
+        options = replace(options, minutes=None)
+    model = load_model(request.source.model)
+    fresh = read_manifest(folder) is None or overwrite
+    if fresh:
+        check_writable(folder, overwrite, folder=True)
+    ready = prepare(request, options) if fresh else None
+    with RunFolder.open(folder, "study", request.config, request.inputs, overwrite) as run:
+        if run.state == "finished":
+            return run.summary | {"state": "finished"}
+        ready = ready or prepare(request, options)
+        hold(ready.study)
+        planned = _planned(run, request, options, ready, model)
+        missing = _run_cells(run, request, options, planned)
+        found = report_of(folder) if request.part is None else _part_summary(folder)
+        if missing:
+            raise Interrupted(
+                f"The time is up: {found['cells']['finished']:,} of {found['cells']['planned']:,} cells are finished, "
+                f"and the report in {folder} is about these."
+            )
+        found |= {"output": str(folder), "seconds": planned.seconds}
+        run.finish(found)
+    remove(folder / WORK)
+    return found | {"state": "done"}
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    """Tables and report of what is finished, without training."""
+    from mesomer.report.study import write_study_report
+
+    facts = write_tables(folder)
+    made = write_study_report(folder)
+    return {
+        "sentence": made.sentence, "lines": made.lines, "report": str(made.path), "cells": facts["cells"],
+        "cut": facts["cut"],
+    }  # fmt: skip
+
+
+def _part_summary(folder: Path) -> dict[str, Any]:
+    """A part has tables, but no report of its own."""
+    facts = write_tables(folder)
+    return {"sentence": "", "lines": [], "report": None, "cells": facts["cells"], "cut": facts["cut"]}
+
+
+def power_of(request: Request, options: StudyOptions) -> dict[str, Any]:
+    """Only plans: the pilot, the design that fits, what was cut and what it costs; nothing is left on the disk."""
+    with tempfile.TemporaryDirectory() as place:
+        request = replace(request, part=None, source=replace(request.source, folder=Path(place)))
+        ready = prepare(request, options)
+        hold(ready.study)
+        store_splits(ready.study, ready.drawn)
+        costs = measure(ready.study, ready.arms, options)
+        design, cut = fit_into(full_design(ready.study, ready.arms, options), costs, options.minutes, request.jobs)
+        pilot = _pilot(request, options, ready, design, costs)
+    return {
+        "design": design.to_json(), "cut": cut, "pilot": pilot, "plan": in_words(design, costs, request.jobs),
+        "checks": [check.to_json() for check in ready.checks],
+    }  # fmt: skip
+
+
+@dataclass
+class Planned:
+    """What is to be run."""
+
+    ready: Prepared
+    design: Design
+    costs: Costs | None
+    """Not measured again by a resumed study."""
+    expected: Mapping[str, float]
+    """Seconds of a trial of each arm, as planned."""
+    seconds: float = 0.0
+
+
+def _planned(run: RunFolder, request: Request, options: StudyOptions, ready: Prepared, model: ModelFolder) -> Planned:
+    """The stored plan, or a new one, which is stored."""
+    folder, known = run.path, read_json(run.path / "study.json")
+    if known is not None:
+        design = Design.from_json(known["design"])
+        stored_splits(ready.study, design.splits)
+        for (split, _, _), found in ready.study.splits.items():
+            require_apart(ready.study, split, found)
+        return Planned(ready, design, None, known["design"]["budget"]["trial_seconds"])
+    run.log(f"Molecules: {molecules_sentence(ready.study.labelled)}.")
+    store_splits(ready.study, ready.drawn)
+    write_molecules(folder / "molecules.csv", ready.study)
+    overlap, notes = _overlap(request, ready, model)
+    if overlap is not None:
+        write_json(folder / "overlap.json", overlap)
+    checks = [*ready.checks, *notes]
+    for check in checks:
+        run.log(f"{'Caution' if check.severity == 'caution' else 'Note'}: {check.sentence}")
+    costs = measure(ready.study, ready.arms, options)
+    design, cut = fit_into(full_design(ready.study, ready.arms, options), costs, options.minutes, request.jobs)
+    for sentence in cut:
+        run.log(sentence)
+    run.log(f"Planned: {in_words(design, costs, request.jobs)}")
+    pilot = _pilot(request, options, ready, design, costs)
+    if pilot is not None:
+        run.log(pilot["sentence"])
+        write_json(folder / "pilot.json", pilot)
+    write_json(folder / "checks.json", [check.to_json() for check in checks])
+    write_json(folder / "study.json", _facts(request, options, ready, model, design, costs, cut))
+    return Planned(ready, design, costs, costs.trial)
+
+
+def _overlap(request: Request, ready: Prepared, model: ModelFolder) -> tuple[dict[str, Any] | None, list[Check]]:
+    corpus = request.corpus or corpus_of(request.source.model, model)
+    found = None if corpus is None else find_overlap(ready.study, corpus, model)
+    return found, overlap_checks(ready.study, found, model)
+
+
+def _pilot(
+    request: Request, options: StudyOptions, ready: Prepared, design: Design, costs: Costs
+) -> dict[str, Any] | None:
+    """What `pilot.json` says; None where no kind of split has folds."""
+    pilots = run_pilot(ready.study, design, ready.coordinates, request.jobs)
+    if not pilots:
+        return None
+    zone = zone_of(ready.labels, options.zone, options.repeat_error)
+    return pilot_report(pilots, design, costs, request.jobs, float(str(zone["value"])), ready.labels.metric)
+
+
+def _facts(
+    request: Request, options: StudyOptions, ready: Prepared, model: ModelFolder, design: Design, costs: Costs,
+    cut: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """What `study.json` says."""
+    labelled, base = ready.study.labelled, ready.study.base
+    return {
+        "format": FORMAT,
+        "data": {
+            "file": request.data_name, "sha256": request.inputs.get(request.data_name, ""), "molecules": len(labelled),
+            "rows": labelled.table_rows, "rejected": labelled.rejects.total,
+            "targets": targets_json(ready.study.data.targets),
+        },
+        "model": {
+            "name": request.label or request.source.model,
+            "path": request.source.model, "sha256": model.sha256, "encoder": model.config["encoder"]["name"],
+            "encoder_config": model.config["encoder"].get("config", {}),
+            "parameters": sum(parameter.numel() for parameter in base.parameters()),
+        },
+        "design": {
+            **design.to_json(), "batch_size": options.batch_size, "patience": options.patience, "seed": options.seed,
+            "budget": {
+                "minutes": options.minutes, "jobs": request.jobs, "trial_seconds": dict(costs.trial),
+                "expected_seconds": costs.total(design, request.jobs),
+            },
+        },
+        "cut": list(cut),
+        "zone": zone_of(ready.labels, options.zone, options.repeat_error),
+        "arms": [
+            {"name": arm.name, "label": arm.label, "kind": arm.kind, "reference": arm.reference, "parameters": None,
+             "settings": len(arm.settings)} | ({} if arm.twin_of is None else {"twin_of": arm.twin_of})
+            for arm in ready.arms
+        ],
+        "metric": ready.labels.metric,
+        "greater_is_better": ready.labels.better == "max",
+        "versions": versions(),
+        "machine": machine(),
+        "command": shlex.join(sys.argv),
+        "cells": {"planned": len(cells_of(design, lambda cell: 0.0)), "finished": 0},
+    }  # fmt: skip
+
+
+def _run_cells(run: RunFolder, request: Request, options: StudyOptions, planned: Planned) -> list[Cell]:
+    """Runs what is unfinished; returns the cells for which the time did not suffice."""
+    design, ready = planned.design, planned.ready
+    seconds = _expected(planned)
+    cells = cells_of(design, seconds)
+    mine = cells if request.part is None else dealt(cells, request.part)
+    if (taken := take_over(run.path, request.siblings, mine)) > 0:
+        run.log(f"{taken:,} cells that do not depend on the pre-trained weights are those of another study.")
+    left = [cell for cell in mine if not cell_path(run.path, cell).exists()]
+    training = Training(design.trials, design.epochs, options.batch_size, options.patience)
+    if len(left) < len(mine):
+        run.log(f"{len(mine) - len(left):,} of {len(mine):,} cells are finished.")
+    deadline = None if options.minutes is None else time.monotonic() + 60 * GRACE * options.minutes
+    started, begun = time.monotonic(), set[Cell]()
+
+    def tasks() -> Iterator[Task]:
+        for cell in left:
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            begun.add(cell)
+            yield Task(cell, ready.study.source, design.splits, ready.coordinates, training, run.path)
+
+    so_far = SoFar(ready, design, run.path)
+    whole = round(sum(seconds(cell) for cell in left))
+    with Progress(max(1, whole), "s of work", "study") as bar:
+        for count, found in enumerate(in_processes(run_cell, tasks(), request.jobs), 1):
+            cell = Cell(found["split"], found["repeat"], found["fold"], found["arm"], found["labels"])
+            if found["failed"]:
+                run.log(f"{cell.name} failed: {found['failed']}")
+            if (text := so_far.add(cell, found)) is not None:
+                run.log(text)
+            bar.note(f"{count:,} of {len(left):,} cells")
+            bar.advance(round(seconds(cell)))
+    planned.seconds = time.monotonic() - started
+    run.log(f"{len(begun):,} cells in {duration(planned.seconds)}.")
+    return [cell for cell in left if cell not in begun]
+
+
+def _expected(planned: Planned) -> Callable[[Cell], float]:
+    """What cells were expected to take, for their order and the progress."""
+    split = next(iter(planned.ready.study.splits.values()))
+    training = len(split.train) + len(split.valid)
+    design = planned.design
+    return Costs(planned.expected, design.epochs, training, design.folds).cell(design)
+
+
+def join_parts(folder: Path) -> None:
+    """Takes plan, molecules and checks from the first part, so that the parts' cells can be read together."""
+    parts = sorted(folder.glob("part-*-of-*"))
+    if not parts:
+        raise MesomerError(
+            f"{folder} is not a study folder: it has neither study.json nor parts of a study.",
+            "Give the --output of mesomer study.",
+        )
+    facts = [read_facts(part) for part in parts]
+    for part, other in zip(parts[1:], facts[1:], strict=True):
+        for key in ("data", "model", "metric", "zone"):
+            if other[key] != facts[0][key]:
+                raise MesomerError(
+                    f"{part} is a part of another study than {parts[0]}: they differ in {key}.", "Join parts of one."
+                )
+        designs = [{k: v for k, v in one["design"].items() if k != "budget"} for one in (facts[0], other)]
+        if designs[0] != designs[1]:
+            raise MesomerError(f"{part} was run in another design than {parts[0]}.", "Join parts of one study.")
+    for name in ("study.json", "molecules.csv", "checks.json", "pilot.json", "overlap.json"):
+        source = parts[0] / name
+        if source.exists():
+            _copy(source, folder / name)
+    for source in parts[0].glob("splits-*.csv"):
+        _copy(source, folder / source.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    from mesomer.files import atomic_write
+
+    with atomic_write(target) as temporary:
+        temporary.write_bytes(source.read_bytes())
+
+
+def again(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """`mesomer study report`: tables and report anew, from a study folder or from its parts."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise MesomerError(f"There is no folder {path}.", "Give the --output of mesomer study.")
+    if not (path / "study.json").exists() and (several := study_folders(path)):
+        for one in several:
+            report_of(one)
+        return page_of(several, path) | {"state": "report"}
+    if not (path / "study.json").exists() or sorted(path.glob("part-*-of-*")):
+        join_parts(path)
+    return report_of(path) | {"output": str(path), "state": "report"}

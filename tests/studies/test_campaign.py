@@ -1,0 +1,84 @@
+"""Presets and pages on several studies."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mesomer.commands.study import study as command
+from mesomer.data.benchmarks import BENCHMARKS
+from mesomer.errors import MesomerError
+from mesomer.run import Interrupted
+from mesomer.studies.campaign import PUBLISHED, read_published, study_folders
+from mesomer.studies.design import StudyOptions
+from mesomer.studies.presets import PRESETS, run_preset
+from mesomer.studies.run import again, run_study
+
+OPTIONS = StudyOptions(
+    splits=("random",), repeats=1, folds=2, trials=1, epochs=1, label_shares=(), arms=("pretrained", "random", "mean")
+)
+
+
+def test_presets_name_known_sets_and_published_scores():
+    for preset in PRESETS.values():
+        assert set(preset.sets + preset.larger) <= set(BENCHMARKS) and len(preset.sets) >= 8
+        assert preset.published is not None
+        for row in read_published(preset.published):
+            assert row.set in (*preset.sets, *preset.larger) and row.source
+            assert row.metric == ("roc_auc" if BENCHMARKS[row.set].task == "binary" else "rmse")
+            assert 0.3 < row.value < 2 and (row.deviation is None or 0 < row.deviation < 0.1)
+    assert {path.stem for path in PUBLISHED.glob("*.csv")} == {"moleculenet"}
+
+
+def test_a_preset_goes_on_after_a_set_that_is_refused_and_one_that_ran_out_of_time(table, request_of, tmp_path):
+    asked = []
+
+    def study(one: str, folder: Path):
+        asked.append(one)
+        if one == "esol":
+            raise MesomerError("Too few.", "Give more.")
+        found = run_study(request_of(table, output=str(folder)), OPTIONS)
+        facts = (folder / "study.json").read_text().replace("data.csv", f"{one}.csv")
+        (folder / "study.json").write_text(facts)
+        if one == "lipo":
+            raise Interrupted("The time is up.")
+        return found
+
+    found = run_preset("moleculenet", ["freesolv", "esol"], str(tmp_path / "mn"), study)
+    assert asked == ["freesolv", "esol"] and found["refused"] == {"esol": "Too few. Give more."}
+    page = Path(found["report"]).read_text()
+    assert found["studies"] == 1 and "freesolv" in page and "AttrMasking" in page
+    with pytest.raises(Interrupted, match="lipo"):
+        run_preset("moleculenet", ["lipo"], str(tmp_path / "late"), study)
+    assert (tmp_path / "late" / "sets.html").exists()
+    with pytest.raises(MesomerError, match="None of the 1 studies"):
+        run_preset("moleculenet", ["esol"], str(tmp_path / "none"), study)
+    shutil.copytree(tmp_path / "late" / "lipo", tmp_path / "mn" / "lipo")
+    assert [path.name for path in study_folders(tmp_path / "mn")] == ["freesolv", "lipo"]
+    page = again(tmp_path / "mn")
+    assert page["studies"] == 2 and "freesolv" in Path(page["report"]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"preset": "molnet"}, "no preset"),
+        ({"preset": "moleculenet", "sets": ["bbpb"]}, "Did you mean bbbp"),
+        ({"preset": "moleculenet", "grid": "sun2022"}, "one thing to study"),
+        ({}, "one thing to study"),
+        ({"data": "power"}, "one thing to study"),
+        ({"data": "data.csv", "folder": "more"}, "one thing to study"),
+        ({"data": "report"}, "needs the folder"),
+        ({"data": "data.csv", "targets": ["activity"], "minutes": -1.0}, "--minutes"),
+        ({"data": "data.csv", "targets": ["activity"], "jobs": 0}, "--jobs"),
+        ({"data": "data.csv", "sets": ["bbbp"]}, "--sets"),
+        ({"data": "data.csv"}, "No target column is named"),
+    ],
+)
+def test_commands_that_make_no_sense(words, said, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MesomerError) as caught:
+        command(**words)
+    assert said in str(caught.value)

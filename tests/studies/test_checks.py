@@ -1,0 +1,139 @@
+"""Wrong designs are refused in one sentence, with the largest one that works."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_corpora import demo_rows
+from small_models import write_table
+
+from mesomer.errors import MesomerError
+from mesomer.studies.checks import check_columns, check_splits, data_checks, require_apart, require_molecules
+from mesomer.studies.design import StudyOptions
+from mesomer.studies.molecules import draw, read_molecules
+from mesomer.studies.prepare import prepare
+
+ROWS = demo_rows(60)
+SMILES = [row["smiles"] for row in ROWS]
+VALUES = [float(row["activity"]) for row in ROWS]
+
+
+@pytest.fixture
+def read(tmp_path, request_of):
+    """Makes a study's molecules from columns."""
+
+    def make(columns, targets=("y",), **more):
+        path = write_table(tmp_path / "table.csv", columns)
+        return read_molecules(request_of(path, targets, **more).source)
+
+    return make
+
+
+def test_too_few_molecules_for_the_folds(read):
+    study = read({"smiles": SMILES[:35], "y": VALUES[:35]})
+    with pytest.raises(MesomerError, match="35 different molecules are too few for 5 folds") as caught:
+        require_molecules(study, StudyOptions(), 5)
+    assert "--folds 3" in caught.value.hint and "times the spread" in caught.value.hint
+    require_molecules(study, StudyOptions(folds=3), 5)
+    with pytest.raises(MesomerError, match="too few for a study"):
+        require_molecules(read({"smiles": SMILES[:15], "y": VALUES[:15]}), StudyOptions(folds=2), 5)
+
+
+def test_a_class_with_fewer_than_two_molecules_a_fold(read):
+    study = read({"smiles": SMILES, "y": [1] * 7 + [0] * 53})
+    with pytest.raises(MesomerError, match="only 7 of the class '1'") as caught:
+        require_molecules(study, StudyOptions(), 5)
+    assert "--folds 3" in caught.value.hint
+    require_molecules(study, StudyOptions(folds=3), 5)
+
+
+def test_nothing_to_learn(read):
+    with pytest.raises(MesomerError, match="nothing to learn"):
+        require_molecules(read({"smiles": SMILES, "y": [1.5] * 60}), StudyOptions(), 5)
+
+
+def test_a_fold_with_one_class_only(read):
+    # all positives share a scaffold, so that one scaffold fold has them all
+    rings = [f"c1ccccc1C{'C' * at}" for at in range(12)]
+    study = read({"smiles": [*rings, *SMILES[:48]], "y": [1] * 12 + [0] * 48})
+    drawn = draw(study, "scaffold", 2, 5)
+    with pytest.raises(MesomerError, match="With the scaffold splits the training part of repeat") as caught:
+        check_splits(study, "scaffold", drawn, 2, 5)
+    assert caught.value.hint == "The largest design that works is --splits stratified --folds 5."
+    assert check_splits(study, "stratified", draw(study, "stratified", 2, 5), 2, 5) == []
+
+
+def test_a_scaffold_in_half_of_the_molecules_is_refused_and_in_half_a_fold_noted(read):
+    chains = [f"{'C' * at}O" for at in range(1, 40)]
+    study = read({"smiles": [*chains, *SMILES[:30]], "y": range(69)})
+    with pytest.raises(MesomerError, match="39 of 69 molecules have no ring at all") as caught:
+        check_splits(study, "scaffold", draw(study, "scaffold", 1, 5), 1, 5)
+    assert caught.value.hint == "Use --splits random."
+    study = read({"smiles": [*chains[:15], *SMILES[:50]], "y": range(65)})
+    notes = check_splits(study, "scaffold", draw(study, "scaffold", 1, 5), 1, 5)
+    assert (notes[0].check, notes[0].severity) == ("dominating scaffold", "caution")
+    assert set(notes[0].rows) <= set(range(1, 17)) and len(notes[0].smiles) == 4
+
+
+def test_a_feature_column_that_is_the_label_in_disguise(read):
+    columns = {"smiles": SMILES, "y": VALUES, "twin": [-(10.0**value) for value in VALUES], "ph": list(range(60))}
+    with pytest.raises(MesomerError, match=r"'twin' is the target 'y' in disguise \(\|Spearman\| 1.000\)"):
+        check_columns(read(columns, descriptors=("ph", "twin")))
+    check_columns(read(columns, descriptors=("ph",)))
+
+
+def test_a_test_molecule_in_the_training_part(read):
+    study = read({"smiles": SMILES, "y": VALUES})
+    split = draw(study, "random", 1, 5)[0]
+    require_apart(study, "random", split)
+    study.keys[int(split.train[0])] = study.keys[int(split.test[0])]
+    with pytest.raises(MesomerError, match="1 test molecules are in the training part"):
+        require_apart(study, "random", split)
+
+
+def test_what_is_said_of_the_data(read):
+    spelled = ["OCC", "CCO", "C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "not a molecule"]
+    study = read({"smiles": [*spelled, *SMILES], "y": [1.0, 2.0, 3.0, 4.0, 5.0, *VALUES]})
+    notes = {note.check: note for note in data_checks(study)}
+    assert notes["duplicates"].rows == (1,) and "merged into 1 molecules" in notes["duplicates"].sentence
+    assert notes["rejected rows"].rows == (5,)
+    assert notes["same skeleton"].rows == (3, 4)
+    assert "different labels" in notes["labels"].sentence and notes["labels"].severity == "caution"
+
+
+def test_a_rare_class_is_told(read):
+    study = read({"smiles": SMILES, "y": [1, 1] + [0] * 58})
+    (note,) = [note for note in data_checks(study) if note.check == "rare class"]
+    assert "only 2 of 60 molecules are '1'" in note.sentence
+
+
+def test_targets_of_different_types_are_refused(tmp_path, request_of):
+    path = write_table(tmp_path / "both.csv", {"smiles": SMILES, "a": VALUES, "b": [0, 1] * 30})
+    with pytest.raises(MesomerError, match="different types"):
+        prepare(request_of(path, ("a", "b")), StudyOptions(folds=2, repeats=1))
+
+
+def test_of_several_targets_one_may_lack_a_class_somewhere(read):
+    rare = [1.0 if at == 0 else 0.0 for at in range(60)]
+    study = read({"smiles": SMILES, "often": [0, 1] * 30, "rare": rare}, ("often", "rare"))
+    require_molecules(study, StudyOptions(), 1)
+    notes = check_splits(study, "random", draw(study, "random", 1, 5), 1, 5)
+    assert any(note.check == "undefined scores" and "rare (4)" in note.sentence for note in notes)
+
+
+def test_arms_without_their_package_are_left_out_unless_they_are_named(table, request_of, monkeypatch):
+    def absent():
+        raise MesomerError("The package is not installed.", "Install it.")
+
+    monkeypatch.setattr("mesomer.studies.prepare.descriptor_names", absent)
+    options = StudyOptions(folds=2, repeats=1)
+    ready = prepare(request_of(table), options)
+    assert not any(arm.needs_descriptors for arm in ready.arms)
+    assert any(note.check == "left out" and "descriptors_linear" in note.sentence for note in ready.checks)
+    with pytest.raises(MesomerError, match="not installed"):
+        prepare(request_of(table), StudyOptions(folds=2, repeats=1, arms=("descriptors_linear", "mean")))
+
+
+def test_the_labels_of_a_check_are_those_of_the_table(read):
+    study = read({"smiles": SMILES, "y": VALUES})
+    assert np.allclose(study.data.y[:, 0], VALUES)
