@@ -25,7 +25,10 @@ import numpy as np
 import torch
 from labelled_sets import read_set
 from numpy.typing import NDArray
+from rdkit.Chem import MolFromSmiles
 
+from mesomer.baselines.boosting import finite
+from mesomer.chem.descriptors import descriptors_200
 from mesomer.data.splits import Split, splits_for
 from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
@@ -102,6 +105,12 @@ def linear_fold_score(vectors: NDArray[np.float64], data: PropertyData, fold: Sp
     return part_score(replace(data, y=truth), fold.test, inputs[fold.test] @ weights.T + offsets)
 
 
+def descriptor_score(probe_set: ProbeSet) -> float:
+    """As `linear_score`, of the 200 RDKit descriptors."""
+    values = finite(descriptors_200([MolFromSmiles(text) for text in probe_set.data.smiles])).astype(np.float64)
+    return float(np.mean([linear_fold_score(values, probe_set.data, fold) for fold in probe_set.folds]))
+
+
 def finetuned_score(encoder: Encoder, probe_set: ProbeSet, options: FinetuneOptions, context: Context) -> float:
     """The validation score of a short fine-tuning; nothing is computed from the labels of the test part."""
     splits = [probe_set.balanced]
@@ -133,6 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="bundled name, run folder or model folder")
     parser.add_argument("--random", action="store_true", help="add the same networks from random weights")
+    parser.add_argument("--descriptors", action="store_true", help="add a linear model on the 200 RDKit descriptors")
     parser.add_argument("--finetune", action="store_true", help="short fine-tuning; scores of the validation part")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS, metavar="SET")
     parser.add_argument("--molecules", type=int, help="use at most so many molecules of each set")
@@ -152,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         epochs=given.epochs, max_lr=given.max_lr, warmup_epochs=min(1.0, given.epochs / 4),
         encoder_lr_scale=given.encoder_lr_scale, ensemble=given.ensemble, seed=given.seed,
     )  # fmt: skip
-    width = max(len(label) for label, _ in encoders)
+    width = max(len(label) for label in [*(name for name, _ in encoders), "200 descriptors"])
     names = [*given.sets, "mean"]
     print(f"{'':<{width}}" + "".join(f"  {name:>14}" for name in names), flush=True)
     with Progress(len(encoders) * len(sets), "scores", "probing") as bar:
@@ -166,6 +176,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 )
                 bar.advance()
             print(table_row(label, scores, time.monotonic() - started, width), flush=True)
+    if given.descriptors:
+        started, label = time.monotonic(), "200 descriptors"
+        scores = [descriptor_score(probe_set) for probe_set in sets]
+        print(table_row(label, scores, time.monotonic() - started, width), flush=True)
 
 
 if __name__ == "__main__":

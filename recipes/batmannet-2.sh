@@ -12,4 +12,6 @@ OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain cor
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
     --config recipes/batmannet-2-descriptors.yaml --init runs/batmannet-2-masked --output runs/batmannet-2-descriptors
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
-    --config recipes/batmannet-2.yaml --init runs/batmannet-2-descriptors --output runs/batmannet-2
+    --config recipes/batmannet-2.yaml --init runs/batmannet-2-descriptors --output runs/batmannet-2-fragments
+OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
+    --config recipes/batmannet-2.yaml --init runs/batmannet-2-fragments --output runs/batmannet-2

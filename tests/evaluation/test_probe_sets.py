@@ -62,3 +62,15 @@ def test_the_table_has_a_row_for_each_encoder_and_one_for_random_weights(tmp_pat
     assert [line.rsplit("  ", 4)[0].split("  ")[0] for line in lines[1:]] == [
         str(one), str(two), f"random weights, as {one}",
     ]  # fmt: skip
+
+
+def test_the_descriptors_are_a_row_of_their_own(tmp_path, monkeypatch, capsys):
+    truth = [heteroatoms(s) + 0.01 * at for at, s in enumerate(molecules(60))]
+    toy = probe_set(tmp_path, truth)
+    monkeypatch.setattr(probe_sets, "read_probe_set", lambda *_: toy)
+    monkeypatch.setattr(
+        probe_sets, "descriptors_200", lambda mols: np.array([[len(mol.GetAtoms()), np.nan] for mol in mols])
+    )
+    probe_sets.main([str(save_encoder(tmp_path / "one")), "--descriptors", "--sets", "biogen_hlm"])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("200 descriptors") and -1 < float(last.split()[2]) < 1
