@@ -107,7 +107,8 @@ def linear_fold_score(vectors: NDArray[np.float64], data: PropertyData, fold: Sp
 
 def descriptor_score(probe_set: ProbeSet) -> float:
     """As `linear_score`, of the 200 RDKit descriptors."""
-    values = finite(descriptors_200([MolFromSmiles(text) for text in probe_set.data.smiles])).astype(np.float64)
+    mols = [MolFromSmiles(text) for text in probe_set.data.smiles]
+    values = np.nan_to_num(finite(descriptors_200(mols))).astype(np.float64)
     return float(np.mean([linear_fold_score(values, probe_set.data, fold) for fold in probe_set.folds]))
 
 
