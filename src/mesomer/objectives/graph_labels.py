@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError
 from mesomer.objectives.base import EncodedObjective
-from mesomer.objectives.figures import Figures
+from mesomer.objectives.figures import ClassFigures, Figures
 
 
 @dataclass(frozen=True)
@@ -131,3 +132,16 @@ class GraphLabels(EncodedObjective):
     def measured(self, predicted: Tensor, labels: Tensor) -> Figures:
         """What one batch says of the term."""
         raise TypeError(f"{type(self).__name__} reports no figures")
+
+
+class YesNoLabels(GraphLabels):
+    """Labels of 0 and 1, all of them there: the mean binary cross-entropy over all columns."""
+
+    def loss(self, predicted: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(predicted, labels.float(), reduction="sum")
+
+    def measured(self, predicted: Tensor, labels: Tensor) -> Figures:
+        yes = labels.sum(0).double()
+        counts = yes.new_zeros(self.columns, 2)
+        counts[:, 1], counts[:, 0] = yes, len(labels) - yes
+        return ClassFigures(self.loss(predicted, labels), ((predicted > 0) == labels.bool()).sum(), counts)

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import Encoder, EncoderOutput, pool_rows, row_molecule
 from mesomer.errors import MesomerError
 from mesomer.objectives.base import register
-from mesomer.objectives.figures import ClassFigures, Figures
-from mesomer.objectives.graph_labels import GraphLabels, LabelDraw
+from mesomer.objectives.figures import Figures
+from mesomer.objectives.graph_labels import LabelDraw, YesNoLabels
 
 
 @register
-class Motifs(GraphLabels):
+class Motifs(YesNoLabels):
     """85 yes-or-no labels; terms `motifs`, or by view `…_motifs` and `…_motif_disagreement`."""
 
     name = "motifs"
@@ -114,12 +113,3 @@ class Motifs(GraphLabels):
             for view in self.heads
         }
         return {view: self.heads[view](mean).float() for view, mean in means.items()}
-
-    def loss(self, predicted: Tensor, labels: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(predicted, labels.float(), reduction="sum")
-
-    def measured(self, predicted: Tensor, labels: Tensor) -> Figures:
-        yes = labels.sum(0).double()
-        counts = yes.new_zeros(self.columns, 2)
-        counts[:, 1], counts[:, 0] = yes, len(labels) - yes
-        return ClassFigures(self.loss(predicted, labels), ((predicted > 0) == labels.bool()).sum(), counts)
