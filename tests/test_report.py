@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from html.parser import HTMLParser
 
+import html_pages
 import numpy as np
 import pytest
 from small_models import molecules
@@ -18,32 +18,12 @@ from mesomer.report.page import MINUS, NONE, duration, number, signed, worst_mol
 
 COUNT = 60
 SMILES = molecules(COUNT, seed=2)
-VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
-class Page(HTMLParser):
-    """Tags, attributes and balance of a page."""
+class Page(html_pages.Page):
+    """A page; what stands in drawings is no text of it."""
 
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.seen, self.text = [], [], ""
-        self.feed(text)
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "text"):
-            self.text += data
+    silent = ("style", "text")
 
 
 def curve(best=2):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
+from html_pages import Page
 from simulated_studies import ARMS, add_predictions, change_rows, write_rows, write_study
 
 from mesomer.report import study_figures
@@ -16,32 +16,6 @@ from mesomer.report.study_text import speech
 from mesomer.report.study_verdicts import analyse
 
 HOSTILE = "<script>alert(1)</script> $\\frac{x}$ \"q\" & 'p' {{ 7*7 }} \x07\n%s http://evil.example/x.js"
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; fails if tags do not balance."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.seen, self.text = [], [], ""
-        self.feed(text)
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.text += data
 
 
 def page_of(report):

@@ -102,9 +102,8 @@ def finetune(
         save_minutes: Minutes between checkpoints.
         overwrite: Replace another run in the output folder.
     """
-    from mesomer.data.benchmarks import BENCHMARKS, resolve_data, target_columns, uses_canonical_scaffolds
+    from mesomer.data.benchmarks import labelled_table, uses_canonical_scaffolds
     from mesomer.data.tables import refuse_frame
-    from mesomer.errors import MesomerError
     from mesomer.inference.batches import use_threads
     from mesomer.report import finetune_report
     from mesomer.training.checkpoint import default_model
@@ -123,14 +122,7 @@ def finetune(
     refuse_frame(data, "finetune")
     use_threads(threads)
     model = model or default_model()
-    path = resolve_data(data)
-    if not targets and data in BENCHMARKS and path != data:
-        targets = target_columns(BENCHMARKS[data], path)
-    if not targets:
-        from mesomer.data.tables import open_table
-
-        names = ", ".join(open_table(path, smiles_column).columns)
-        raise MesomerError("No target column is named.", f"Give --targets with some of these columns: {names}.")
+    path, targets = labelled_table(data, targets, smiles_column)
     config = {
         "data": data, "output": output, "targets": list(targets), "model": model, "task": task, "split": split,
         "split_column": split_column, "folds": folds, "repeats": repeats, "ensemble": ensemble, "probe": probe,

@@ -173,8 +173,8 @@ def _request(
     from dataclasses import asdict
     from pathlib import Path
 
-    from mesomer.data.benchmarks import BENCHMARKS, resolve_data, target_columns, uses_canonical_scaffolds
-    from mesomer.data.tables import find_files, open_table, refuse_frame
+    from mesomer.data.benchmarks import labelled_table, uses_canonical_scaffolds
+    from mesomer.data.tables import find_files, refuse_frame
     from mesomer.errors import MesomerError
     from mesomer.files import sha256_of
     from mesomer.machine import cores
@@ -187,12 +187,7 @@ def _request(
     if jobs is not None and jobs < 1:
         raise MesomerError(f"--jobs is {jobs}, and must be 1 or more.")
     model = model or default_model()
-    path = resolve_data(data)
-    if not targets and data in BENCHMARKS and path != data:
-        targets = target_columns(BENCHMARKS[data], path)
-    if not targets:
-        names = ", ".join(open_table(path, smiles_column).columns)
-        raise MesomerError("No target column is named.", f"Give --targets with some of these columns: {names}.")
+    path, targets = labelled_table(data, targets, smiles_column)
     device = Context.start(accelerator, "32").device.type
     weights = load_model(model).sha256
     config = {

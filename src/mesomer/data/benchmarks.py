@@ -99,6 +99,19 @@ def target_columns(entry: Benchmark, path: str | os.PathLike[str] | None = None)
     return [name for name in next(read_rows(load_benchmark(entry.name))) if name != "smiles"]
 
 
+def labelled_table(data: str, targets: Sequence[str] | None, smiles_column: str | None = None) -> tuple[str, list[str]]:
+    """The path behind a DATA argument and its target columns: those that are named, else those of a benchmark set."""
+    path = resolve_data(data)
+    if targets:
+        return path, list(targets)
+    if data in BENCHMARKS and path != data:
+        return path, target_columns(BENCHMARKS[data], path)
+    from mesomer.data.tables import open_table
+
+    names = ", ".join(open_table(path, smiles_column).columns)
+    raise MesomerError("No target column is named.", f"Give --targets with some of these columns: {names}.")
+
+
 def uses_canonical_scaffolds(data: str | os.PathLike[str]) -> bool:
     """Whether published chiral scaffold splits of this DATA argument take canonical SMILES (see docs/splits.md)."""
     name = os.path.basename(os.fspath(data)).lower().split(".")[0]
