@@ -52,6 +52,7 @@ from mesomer.files import sha256_of
 from mesomer.machine import machine
 from mesomer.progress import Progress, duration, say
 from mesomer.training.checkpoint import default_model, load_model
+from mesomer.training.context import PRECISIONS, Context
 from mesomer.training.finetune_plan import check_parts
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "worth.md"
@@ -108,7 +109,7 @@ class Plan:
         return work_of(cell, self.facts) * (SECONDS_PER_MOLECULE if rate is None else rate)
 
 
-def facts_of(model: str, sets: Sequence[str]) -> Facts:
+def facts_of(model: str, sets: Sequence[str], precision: str = "32") -> Facts:
     """Reads what results depend on; says what is to be known about the sets."""
     folder = load_model(model)
     sizes, sums = {}, {}
@@ -118,7 +119,8 @@ def facts_of(model: str, sets: Sequence[str]) -> Facts:
             say(f"{name}: {warning}")
         sizes[name] = [len(split.train) for split in chosen.splits]
         sums[name] = sha256_of(load_benchmark(name))
-    return Facts(model, folder.sha256, folder.config["encoder"], sums, sizes)
+    with Context.start("cpu", precision) as context:
+        return Facts(model, folder.sha256, folder.config["encoder"], sums, sizes, context.precision)
 
 
 def run_plan(plan: Plan, jobs: int, minutes: float | None) -> None:
@@ -221,6 +223,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", default=list(DEFAULT_ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), choices=SEEDS, metavar="SEED")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each; 0: in this process")
+    parser.add_argument(
+        "--precision", default="auto", choices=PRECISIONS, help="of training; auto: bf16 where the processor has it"
+    )
     parser.add_argument("--minutes", type=float, help="start no cell that would end later than this")
     parser.add_argument("--table", action="store_true", help="only make the tables")
     parser.add_argument(
@@ -233,7 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     given = parse(arguments)
     arms = [name for name in ARMS if name in given.arms]
-    plan = Plan(given.output, facts_of(given.model or default_model(), given.sets), given.sets, arms, given.seeds)
+    facts = facts_of(given.model or default_model(), given.sets, given.precision)
+    plan = Plan(given.output, facts, given.sets, arms, given.seeds)
     if not given.table:
         run_plan(plan, given.jobs, given.minutes)
     whole = set(plan.sets) == set(SETS) and set(arms) >= set(DEFAULT_ARMS) and plan.seeds == list(SEEDS)

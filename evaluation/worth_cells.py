@@ -108,18 +108,24 @@ def run_cell(task: Task) -> dict[str, Any]:
 
 
 def _network(task: Task, chosen: SplitSet) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
-    cell, arm = task.cell, ARMS[task.cell.arm]
-    folder = load_model(task.facts.model)
-    if folder.sha256 != task.facts.weights_sha256:
+    cell, arm, facts = task.cell, ARMS[task.cell.arm], task.facts
+    folder = load_model(facts.model)
+    if folder.sha256 != facts.weights_sha256:
         raise MesomerError(
-            f"The weights of {task.facts.model} have changed while cells were running.",
+            f"The weights of {facts.model} have changed while cells were running.",
             "Start the command again: it takes the new weights and keeps what does not depend on them.",
         )
     data = with_descriptors(chosen, task) if arm.descriptors else chosen.data
     options = options_of(cell, len(chosen.splits[cell.seed].train))
-    cells = Cells(data, chosen.splits, encoder_of(folder), options, Context.start("cpu", "32"))
+    cells = Cells(
+        data,
+        chosen.splits,
+        encoder_of(folder),
+        options,
+        Context.start("cpu", facts.precision if arm.kind == "network" else "32"),
+    )
     plan = plan_cells(chosen.splits, options)[cell.seed]
-    work = None if arm.kind == "linear" else _work_folder(cell_path(task.folder, cell, task.facts), task)
+    work = None if arm.kind == "linear" else _work_folder(cell_path(task.folder, cell, facts), task)
     found = cells.run(plan, work)
     if arm.kind == "linear":
         return found.predicted, {

@@ -92,6 +92,8 @@ class Facts:
     """The sum of each set's file."""
     sizes: Mapping[str, Sequence[int]]
     """Training molecules of each set by seed."""
+    precision: str = "32"
+    """Of the networks' training; linear models are always fitted in float32."""
 
 
 def epochs_for(molecules: int) -> int:
@@ -125,6 +127,8 @@ def digest(cell: Cell, facts: Facts) -> str:
         parts["options"] = {name: value for name, value in chosen.items() if value != plain[name]}
         parts["encoder"] = facts.encoder
         parts["weights"] = None if arm.scratch else facts.weights_sha256
+    if arm.kind == "network" and facts.precision != "32":
+        parts["precision"] = facts.precision
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

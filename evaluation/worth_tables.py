@@ -142,7 +142,8 @@ def provenance(results: Results, facts: Facts, about: Mapping[str, Any]) -> str:
         "ROC-AUC (mean over targets, higher is better) for classes, RMSE (lower is better) for numbers. Differences "
         "are gains: positive where the pre-trained network is better, whatever the metric; in brackets the 95 % "
         "interval, corrected for overlapping training parts (bold where it leaves out zero). Networks: batches of "
-        f"{BATCH}, {LEAST_EPOCHS} to {MOST_EPOCHS} epochs (about {STEPS} steps), stopped after {PATIENCE} epochs "
+        f"{BATCH} in {'bfloat16' if facts.precision == 'bf16' else 'float32'}, {LEAST_EPOCHS} to {MOST_EPOCHS} epochs "
+        f"(about {STEPS} steps), stopped after {PATIENCE} epochs "
         "without gain in the validation score, one of four settings chosen on the validation part of seed 0."
     )
 

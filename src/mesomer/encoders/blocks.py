@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesomer.encoders.fused_block import LEAKY_SLOPE, BlockSettings, BlockWeights, fused_block
+from mesomer.encoders.row_steps import RowLinear, in_steps
 from mesomer.encoders.rows import EdgeRows, NeighbourLists, NodeRows
 from mesomer.errors import MesomerError, unknown_name
 
@@ -259,7 +260,7 @@ class GTransformerBlock(nn.Module):
         super().__init__()
         self.heads = heads
         if width is not None:
-            self.project = nn.Linear(width, hidden, bias=bias)
+            self.project = RowLinear(width, hidden, bias=bias)
             self.project_activation = Activation(activation)
             self.project_norm = nn.LayerNorm(hidden)
         self.networks = MessageNetworks(hidden, 3 * heads, depth, activation, bias, dropout, add_input)
@@ -356,6 +357,8 @@ class OutputNetwork(nn.Module):
 
     def forward(self, joined: Tensor, aggregated: Tensor) -> Tensor:
         # two products into one sum instead of one product of the rows side by side, which would have to be copied
-        raw, summed = self.lift.weight.split([joined.shape[1], aggregated.shape[1]], dim=1)
-        x = F.linear(joined.to(aggregated.dtype), raw, self.lift.bias) + F.linear(aggregated, summed)
-        return self.dropout(self.norm(self.lower(activate_and_drop(x, self.activation, self.dropout))))
+        rows, raw_width = joined.shape
+        joined, aggregated = in_steps(joined.to(aggregated.dtype)), in_steps(aggregated)
+        raw, summed = self.lift.weight.split([raw_width, aggregated.shape[1]], dim=1)
+        x = F.linear(joined, raw, self.lift.bias) + F.linear(aggregated, summed)
+        return self.dropout(self.norm(self.lower(activate_and_drop(x, self.activation, self.dropout))))[:rows]

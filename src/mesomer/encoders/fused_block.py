@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mesomer.encoders.row_steps import in_steps
 from mesomer.encoders.rows import NeighbourLists
 
 LEAKY_SLOPE = 0.1
@@ -100,11 +101,13 @@ class _Kept:
 
 def fused_block(x: Tensor, weights: BlockWeights, lists: NeighbourLists, settings: BlockSettings) -> Tensor:
     """[R, H] -> [R, H] in the precision of `settings`."""
-    x = x.to(settings.dtype)
+    rows = x.shape[0]
+    x = in_steps(x.to(settings.dtype))
+    lists = lists.up_to(x.shape[0])
     if torch.is_grad_enabled():
-        return _FusedBlock.apply(lists, settings, x, *weights)
+        return _FusedBlock.apply(lists, settings, x, *weights)[:rows]
     with torch.autocast(x.device.type, enabled=False):
-        return _run(x, weights.cast(settings.dtype).ordered(settings.order), lists, settings, None)
+        return _run(x, weights.cast(settings.dtype).ordered(settings.order), lists, settings, None)[:rows]
 
 
 class _FusedBlock(torch.autograd.Function):

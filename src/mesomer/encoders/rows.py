@@ -35,6 +35,18 @@ class NeighbourLists:
     def __init__(self, rows: int, forward: tuple[Tensor, Tensor], transposed: tuple[Tensor, Tensor]) -> None:
         self.rows = rows
         self._lists = {1: (forward, transposed)}
+        self._longer: NeighbourLists | None = None
+
+    def up_to(self, rows: int) -> NeighbourLists:
+        """The same with more rows behind, which have no neighbours and are in no list."""
+        if rows == self.rows:
+            return self
+        if self._longer is None or self._longer.rows != rows:
+            forward, transposed = self._lists[1]
+            first = forward[0], _longer(forward[1], rows)
+            second = first if transposed is forward else (transposed[0], _longer(transposed[1], rows))
+            self._longer = NeighbourLists(rows, first, second)
+        return self._longer
 
     def sum(self, x: Tensor) -> Tensor:
         """The sum of each row's neighbours: [R, H] or [N, R, H] -> the same shape. No gradient passes."""
@@ -140,6 +152,10 @@ def offsets_of(owner: Tensor, size: int) -> Tensor:
     offsets = owner.new_zeros(size + 1)
     offsets[1:] = torch.bincount(owner, minlength=size).cumsum(0)
     return offsets
+
+
+def _longer(offsets: Tensor, rows: int) -> Tensor:
+    return torch.cat([offsets, offsets[-1:].expand(rows + 1 - offsets.numel())])
 
 
 def _bag(x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:

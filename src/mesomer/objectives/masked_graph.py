@@ -28,6 +28,7 @@ from mesomer.encoders.base import Encoder
 from mesomer.encoders.batmannet import BatmanNet, Rows
 from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork, run_blocks
 from mesomer.encoders.fields import Group
+from mesomer.encoders.row_steps import RowLinear
 from mesomer.encoders.rows import EdgeRows, NodeRows
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.objectives.base import Objective, choose_fewest, register, uniform_draws
@@ -73,7 +74,7 @@ class Decoder(nn.Module):
         )
         self.blocks = nn.ModuleList(GTransformerBlock(encoder.width, *arguments) for _ in range(blocks))
         self.output = OutputNetwork(encoder.width, encoder.width, options["activation"], options["dropout"])
-        self.predict = nn.Linear(encoder.width, columns)
+        self.predict = RowLinear(encoder.width, columns)
         self.token = nn.Parameter(torch.randn(encoder.width) * 0.02) if encoder.rules == "sound" else None
 
     def forward(self, entered: Tensor, rows: NodeRows | EdgeRows, wanted: Tensor) -> Decoded:
