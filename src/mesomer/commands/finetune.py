@@ -96,7 +96,7 @@ def finetune(
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
         seed: Start of all random numbers.
-        precision: Of the training; bf16 pays for large encoders only, auto takes it where the device has it.
+        precision: Of the training; bf16 is faster where the device computes in it, and auto takes it there.
         accelerator: Where to compute; auto takes a GPU where there is one.
         threads: Processor cores to use; all if not given.
         save_minutes: Minutes between checkpoints.
