@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from small_corpora import write_table
-from small_models import molecules
+from small_models import molecules, read_table
 
 from mesomer.commands.pretrain import pretrain as command
 from mesomer.data.corpus import Corpus
@@ -47,6 +47,18 @@ def test_conformers_come_with_the_batches(corpus, tmp_path):
     add_to_corpus(corpus, ["conformers"], 1, quiet=True)
     command(str(corpus), output=str(tmp_path / "run"), **SHORT)
     assert load_encoder(tmp_path / "run").name == "rmat"
+
+
+def test_the_rate_of_rmat(corpus, tmp_path):
+    """The rule of the Transformer: up to its peak, then with the root of the step's number."""
+    options = SHORT | {"method": "gin", "encoder": {"hidden_size": 8, "depth": 1}, "epochs": None, "max_steps": 6}
+    rates = {"schedule": "inverse_sqrt", "init_lr": 0.0, "max_lr": 1e-2, "final_lr": 6e-3, "warmup_epochs": 1.0}
+    command(str(corpus), output=str(tmp_path / "run"), **(options | rates | {"log_steps": 1}))
+    rows = read_table(tmp_path / "run" / "metrics.csv")
+    found = [float(row["learning_rate"]) for row in rows if row["part"] == "train"]
+    warm = found.index(max(found)) + 1
+    assert 1 < warm < 4  # one pass through the corpus
+    assert np.allclose(found, [1e-2 * min(step / warm, max(0.6, (warm / step) ** 0.5)) for step in range(1, 7)])
 
 
 def test_the_probe_places_its_molecules(monkeypatch):

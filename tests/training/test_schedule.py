@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesomer.commands.finetune import finetune
+from mesomer.commands.pretrain import pretrain
 from mesomer.errors import MesomerError
 from mesomer.training.schedule import SHAPES, Schedule, warmup_steps
 
@@ -44,6 +47,11 @@ def test_the_published_formula_of_rmat(warm: int) -> None:
     for number in range(1, 101):
         assert math.isclose(s.rate(number - 1), 1e-3 * w**0.5 * min(number**-0.5, number * w**-1.5), rel_tol=1e-12)
     assert schedule(shape="inverse_sqrt", final_lr=8e-4).rate(99) == 8e-4
+
+
+@pytest.mark.parametrize("command", [pretrain, finetune])
+def test_both_trainings_offer_every_schedule(command) -> None:
+    assert get_args(get_type_hints(command)["schedule"]) == SHAPES
 
 
 @given(

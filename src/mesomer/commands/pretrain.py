@@ -20,7 +20,7 @@ def pretrain(
     max_minutes: float | None = None,
     atoms_per_batch: int = 4096,
     accumulate: int = 1,
-    schedule: Literal["exponential", "cosine", "constant"] = "exponential",
+    schedule: Literal["exponential", "cosine", "constant", "inverse_sqrt"] = "exponential",
     init_lr: float = 1e-4,
     max_lr: float = 1e-3,
     final_lr: float = 1e-4,
@@ -60,10 +60,10 @@ def pretrain(
         max_minutes: Minutes of training after which to end early, with everything written.
         atoms_per_batch: Atoms that one process takes in one forward pass.
         accumulate: Forward passes of each process in one optimiser step.
-        schedule: How the learning rate falls after the warm-up.
+        schedule: How the learning rate falls after the warm-up; inverse_sqrt with the root of the step, to final_lr.
         init_lr: Learning rate at the start.
         max_lr: Learning rate after the warm-up.
-        final_lr: Learning rate at the end.
+        final_lr: Learning rate at the end; the lowest one with inverse_sqrt.
         warmup_epochs: Length of the warm-up; parts of an epoch are allowed.
         optimizer: The optimiser; adamw decays weights apart from the gradient.
         weight_decay: Weight decay.
