@@ -82,3 +82,18 @@ def test_commands_that_make_no_sense(words, said, table, tmp_path, monkeypatch):
     with pytest.raises(MesomerError) as caught:
         command(**words)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"grid": "sun2022-mini", "trials": 2}, "--trials has no effect with --grid"),
+        ({"grid": "sun2022-mini", "model": "batmannet-2"}, "--model has no effect with --grid"),
+        ({"preset": "moleculenet", "part": "1/2"}, "--part is for the study of one table"),
+        ({"preset": "moleculenet", "units": ["mM"]}, "--units is for the study of one table"),
+    ],
+)
+def test_options_without_effect_are_refused(given, said, tmp_path):
+    with pytest.raises(MesomerError, match=said):
+        command(**given, output=str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

@@ -150,3 +150,24 @@ def test_every_arm_predicts_every_test_molecule(study, arm):
     found = ARMS[arm].fit(job, ARMS[arm].settings[-1], 0)
     assert found.valid.shape == (len(job.split.valid), 1) and found.test.shape == (len(job.split.test), 1)
     assert np.isfinite(found.test).all()
+
+
+def test_what_is_done_once_is_not_multiplied_by_the_epochs(study, monkeypatch):
+    job = Job(study, study.split_of(CELL), 30, 16, 5, None)
+    arm, clock = ARMS["pretrained"], [0.0]
+    train = type(arm)._train
+
+    def slow_start(self, job, setting, trial, on_step=None):
+        clock[0] += 100.0  # kernels are made
+
+        def step(report):
+            clock[0] += 1.0
+            on_step(report)
+
+        assert job.epochs == 2 and len(job.split.train) == len(study.split_of(CELL).train)
+        return train(self, job, setting, trial, step)
+
+    monkeypatch.setattr(type(arm), "_train", slow_start)
+    monkeypatch.setattr("mesomer.studies.arms.finetuned.time.perf_counter", lambda: clock[0])
+    steps = -(-len(job.split.train) // 16)
+    assert arm.seconds(job) == pytest.approx(100 + 30 * steps)

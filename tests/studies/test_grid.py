@@ -85,6 +85,11 @@ def test_how_studies_of_a_point_are_run():
     few = shortened(grid, 60, 3, ("a.csv",))
     assert few.corpora["some"]["molecules"] == 60 and few.pretrainings["both"][0]["max_steps"] == 3
     assert few.pretrainings["both"][1] == {"labels": "labels.csv", "targets": "all", "epochs": 1, "molecules": 60}
+    named = replace(
+        grid, study={**grid.study, "precision": 32}, finetunings={"default": {}, "gentle": {"precision": "bf16"}}
+    )
+    assert [options_of(grid, point, "auto").precision for point in grid.points()] == ["auto"] * 4
+    assert [options_of(named, point, "auto").precision for point in named.points()] == ["32", "32", "32", "bf16"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mesomer.studies.design import StudyOptions
     from mesomer.studies.run import Request
 
@@ -18,6 +20,7 @@ def study(
     sets: list[str] | None = None,
     output: str = "runs/study",
     targets: list[str] | None = None,
+    units: list[str] | None = None,
     model: str | None = None,
     task: Literal["regression", "binary", "multiclass"] | None = None,
     splits: list[str] | None = None,
@@ -38,6 +41,7 @@ def study(
     part: str | None = None,
     smiles_column: str | None = None,
     max_atoms: int = 500,
+    precision: Literal["auto", "32", "bf16"] = "32",
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     seed: int = 0,
     overwrite: bool = False,
@@ -58,6 +62,7 @@ def study(
         sets: Of a preset or a grid only these sets.
         output: Run folder.
         targets: Columns that hold the labels; several are judged by their mean. A benchmark set knows its own.
+        units: Units of the targets, in their order, for the report; a header such as solubility (mg/L) says its own.
         model: Pre-trained encoder to judge: a model folder, a run folder, a bundled or a hub name; the bundled one if
             not given.
         task: What the targets are; inferred for each if not given.
@@ -81,43 +86,31 @@ def study(
         part: Run one of several parts, such as 2/8 (nothing is cut then); join them with mesomer study report.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
+        precision: Of the training of networks; bf16 is faster on processors that multiply in bfloat16, auto takes it
+            there. A grid file may say its own.
         accelerator: Where to train; auto takes a GPU where there is one.
         seed: Start of all random numbers.
         overwrite: Replace another run in the output folder.
     """
-    from mesomer.errors import MesomerError
+    if data == "report":
+        return _again(folder)
+    given = locals()
+    _require_one_subject(given)
     from mesomer.studies.design import DEFAULT_SPLITS, LABEL_SHARES, StudyOptions, read_part
 
-    if data == "report":
-        if folder is None:
-            raise MesomerError("`mesomer study report` needs the folder of a study.", "Give what was its --output.")
-        from mesomer.studies.run import again
-
-        found = again(folder)
-        return {"text": _page_text(found) if "sentences" in found else _text(found), **found}
-    only_planning = data == "power"
-    if sum(given is not None for given in (data, preset, grid)) != 1 or only_planning != (folder is not None):
-        raise MesomerError(
-            "`mesomer study` needs one thing to study.",
-            "Write mesomer study DATA, mesomer study power DATA, mesomer study report FOLDER, or mesomer study with "
-            "--preset or --grid.",
-        )
-    if sets and data is not None:
-        raise MesomerError("--sets chooses among the sets of --preset or --grid.", "Leave it out.")
-    if minutes < 0:
-        raise MesomerError(f"--minutes is {minutes:g}, and must not be negative.", "0 means no limit.")
     shares = tuple(label_shares) if label_shares is not None else LABEL_SHARES
     options = StudyOptions(
         splits=tuple(splits or DEFAULT_SPLITS), repeats=repeats, folds=folds, trials=trials, epochs=epochs,
         batch_size=batch_size, patience=patience, label_shares=tuple(share for share in shares if share != 1),
-        arms=tuple(arms or ()), seed=seed, minutes=minutes or None, zone=zone, repeat_error=repeat_error,
+        arms=tuple(arms or ()), seed=seed, minutes=minutes or None, precision=precision, zone=zone,
+        repeat_error=repeat_error,
     )  # fmt: skip
 
     def request_for(table: str, place: str, encoder: str | None, these: StudyOptions) -> Request:
         return _request(
-            table, these, output=place, targets=targets, model=encoder, task=task, descriptors=descriptors,
-            corpus=corpus, jobs=jobs, part=None if part is None else read_part(part), smiles_column=smiles_column,
-            max_atoms=max_atoms, accelerator=accelerator,
+            table, these, output=place, targets=targets, units=units, model=encoder, task=task,
+            descriptors=descriptors, corpus=corpus, jobs=jobs, part=None if part is None else read_part(part),
+            smiles_column=smiles_column, max_atoms=max_atoms, accelerator=accelerator,
         )  # fmt: skip
 
     from dataclasses import replace
@@ -143,14 +136,64 @@ def study(
             asked = replace(request_for(one, str(place), str(encoder), these), label=label, siblings=siblings)
             return run_study(asked, these, overwrite)
 
-        found = run_grid(narrowed(read_grid(grid), sets or ()), output, accelerator, study_point)
+        found = run_grid(narrowed(read_grid(grid), sets or ()), output, accelerator, study_point, precision)
         return {"text": _page_text(found), **found}
-    assert data is not None
-    if only_planning:
+    if data == "power":
         found = power_of(request_for(str(folder), output, model, options), options)
         return {"text": _plan_text(found), **found}
-    found = run_study(request_for(data, output, model, options), options, overwrite)
+    found = run_study(request_for(str(data), output, model, options), options, overwrite)
     return {"text": _text(found), **found}
+
+
+def _again(folder: str | None) -> dict[str, Any]:
+    """Tables and report of a study again."""
+    from mesomer.errors import MesomerError
+    from mesomer.studies.run import again
+
+    if folder is None:
+        raise MesomerError("`mesomer study report` needs the folder of a study.", "Give what was its --output.")
+    found = again(folder)
+    return {"text": _page_text(found) if "sentences" in found else _text(found), **found}
+
+
+_SAID_BY_A_GRID = (
+    "model", "splits", "repeats", "folds", "trials", "epochs", "batch_size", "patience", "label_shares", "arms", "zone",
+    "repeat_error", "minutes", "seed",
+)  # fmt: skip
+_OF_ONE_TABLE = ("part", "units")
+
+
+def _require_one_subject(given: Mapping[str, Any]) -> None:
+    """Stops where it is not clear what to study, or where an option would have no effect."""
+    from inspect import signature
+
+    from mesomer.errors import MesomerError
+
+    data, preset, grid = given["data"], given["preset"], given["grid"]
+    if sum(one is not None for one in (data, preset, grid)) != 1 or (data == "power") != (given["folder"] is not None):
+        raise MesomerError(
+            "`mesomer study` needs one thing to study.",
+            "Write mesomer study DATA, mesomer study power DATA, mesomer study report FOLDER, or mesomer study with "
+            "--preset or --grid.",
+        )
+    if given["sets"] and data is not None:
+        raise MesomerError("--sets chooses among the sets of --preset or --grid.", "Leave it out.")
+    if given["minutes"] < 0:
+        raise MesomerError(f"--minutes is {given['minutes']:g}, and must not be negative.", "0 means no limit.")
+    usual = {name: parameter.default for name, parameter in signature(study).parameters.items()}
+    useless = [name for name in _OF_ONE_TABLE if data is None and given[name] != usual[name]]
+    if useless:
+        raise MesomerError(f"--{useless[0]} is for the study of one table.", "Leave it out, or name a table.")
+    said = [name for name in _SAID_BY_A_GRID if grid is not None and given[name] != usual[name]]
+    if said:
+        raise MesomerError(
+            f"--{said[0]} has no effect with --grid: the grid file says how its studies are run.",
+            "Change it in a copy of the file, under `study`, and give that to --grid.",
+        )
+    if given["part"] is not None and given["precision"] == "auto":
+        raise MesomerError(
+            "With --part, --precision auto may mean another precision on another machine.", "Give 32 or bf16."
+        )
 
 
 def _request(
@@ -159,6 +202,7 @@ def _request(
     *,
     output: str,
     targets: list[str] | None,
+    units: list[str] | None,
     model: str | None,
     task: str | None,
     descriptors: list[str] | None,
@@ -188,25 +232,26 @@ def _request(
         raise MesomerError(f"--jobs is {jobs}, and must be 1 or more.")
     model = model or default_model()
     path, targets = labelled_table(data, targets, smiles_column)
-    device = Context.start(accelerator, "32").device.type
+    context = Context.start(accelerator, options.precision)
+    device = context.device.type
     weights = load_model(model).sha256
     config = {
-        "data": data, "output": output, "targets": targets, "model": model, "task": task, **asdict(options),
-        "descriptors": descriptors, "corpus": corpus, "jobs": jobs, "smiles_column": smiles_column,
+        "data": data, "output": output, "targets": targets, "units": units, "model": model, "task": task,
+        **asdict(options), "descriptors": descriptors, "corpus": corpus, "jobs": jobs, "smiles_column": smiles_column,
         "max_atoms": max_atoms, "accelerator": accelerator,
     }  # fmt: skip
     config |= {"splits": list(options.splits), "arms": list(options.arms) or None, "minutes": options.minutes or 0}
     config["label_shares"] = list(options.label_shares) or [1]
     source = Source(
         path, tuple(targets), task, smiles_column, max_atoms, tuple(descriptors or ()), model, weights, Path(output),
-        options.seed, device,
+        options.seed, device, context.precision,
     )  # fmt: skip
     inputs = {data if str(file) == path else str(file): sha256_of(file) for file in find_files(path)}
     # one process feeds a GPU
     processes = jobs or (cores() if device == "cpu" else 1)
     return Request(
         source, data, inputs | {f"model {model}": weights}, config, corpus, processes, part,
-        uses_canonical_scaffolds(data),
+        uses_canonical_scaffolds(data), units=None if units is None else tuple(units),
     )  # fmt: skip
 
 

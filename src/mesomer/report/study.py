@@ -1,8 +1,9 @@
-"""The report of a study: `verdicts.json` and one page, `report.html`, from what lies in the study's folder.
+"""The report of a study: `verdicts.json`, and one page twice: `report.html` and, without its pictures, `report.md`.
 
-Nothing is trained or guessed here. The page opens with one sentence, then what the study could not see, tables and
-figures for each kind of split, the learning curve, the overlap with the pre-training corpus, the data, the costs, a
-methods paragraph, and where every number lies. Interrupted studies are reported as far as they got.
+Nothing is trained or guessed here; both pages are written from the same values. They open with one sentence, then what
+the study could not see, tables and figures for each kind of split, the learning curve, the overlap with the
+pre-training corpus, the data, the costs, a methods paragraph, and where every number lies. Interrupted studies are
+reported as far as they got.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mesomer.report import study_tables as tables
 from mesomer.report.figures import draw_molecule
 from mesomer.report.page import MINUS, duration, render
 from mesomer.report.study_folder import Study, read_predictions, read_study, tidy
+from mesomer.report.study_markdown import markdown_page
 from mesomer.report.study_method import files_here, method_paragraph
 from mesomer.report.study_record import as_json, verdicts_record
 from mesomer.report.study_text import (
@@ -33,7 +35,7 @@ from mesomer.report.study_text import (
 )
 from mesomer.report.study_verdicts import SplitVerdict, analyse, headline_arms
 
-REPORT, VERDICTS = "report.html", "verdicts.json"
+REPORT, TEXT, VERDICTS = "report.html", "report.md", "verdicts.json"
 DRAWN = 12
 """Molecules drawn for each data check."""
 _SEVERITIES = {"refused": "Refused", "caution": "Caution", "info": "For your information"}
@@ -54,20 +56,24 @@ class StudyReport:
 
 
 def write_study_report(folder: str | Path) -> StudyReport:
-    """Writes `verdicts.json` and `report.html` of a study from the files in its folder, and returns what they say.
+    """Writes `verdicts.json`, `report.html` and `report.md` of a study from its folder, and returns what they say.
 
     Raises `MesomerError` where the folder is not a study's, or where a file in it is broken.
     """
     study = read_study(folder)
     found = analyse(study)
     record = verdicts_record(study, found)
-    page = study_page(study, found)
+    values = page_values(study, found)
     report, verdicts = study.folder / REPORT, study.folder / VERDICTS
+    texts = {
+        verdicts: as_json(record),
+        report: render("study.html", values),
+        study.folder / TEXT: markdown_page(values),
+    }
     with writing_inside(study.folder):
-        with atomic_write(verdicts) as temporary:
-            temporary.write_text(as_json(record), encoding="utf-8")
-        with atomic_write(report) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        for path, text in texts.items():
+            with atomic_write(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     return StudyReport(report, verdicts, record["sentence"], record, summary_lines(study, found))
 
 
@@ -93,8 +99,8 @@ def summary_lines(study: Study, found: Sequence[SplitVerdict]) -> list[str]:
     return [*lines, "", f"Report: {(study.folder / REPORT).resolve()}"]
 
 
-def study_page(study: Study, found: Sequence[SplitVerdict]) -> str:
-    """The page as HTML."""
+def page_values(study: Study, found: Sequence[SplitVerdict]) -> dict[str, Any]:
+    """What the pages say, as text, tables and figures."""
     chosen = headline_split(found)
     below = other_splits(study, found)
     if chosen is not None:
@@ -112,13 +118,14 @@ def study_page(study: Study, found: Sequence[SplitVerdict]) -> str:
     ]
     similar = {split.split: fig.similarity_figure(study, split, predictions) for split in order}
     model, data = (_short(study.facts[key][name]) for key, name in (("model", "name"), ("data", "file")))
-    values = {
+    return {
         "title": f"Does pre-training help? {model} on {data}",
         "sentence": headline(study, found),
         "below": below,
         "cautions": cautions(study, found),
         "splits": [_split_values(study, split, similar[split.split]) for split in order],
         "curves": curves,
+        "no_curve": "Only the full training part was tried, so this study does not say what fewer labels would change.",
         "overlap_lines": _overlap_lines(study, order),
         "overlap_tables": [tables.novel_table(study, split) for split in order],
         "data": _data_facts(study),
@@ -126,6 +133,8 @@ def study_page(study: Study, found: Sequence[SplitVerdict]) -> str:
         "checks": None
         if study.checks is None
         else [_check(entry) for entry in _by_severity(study.checks) if not _is_overlap(entry)],
+        "no_checks": "No data checks were recorded in this folder.",
+        "nothing_found": "The checks found nothing.",
         "costs": _costs(study),
         "cost_figures": [figure for split in order if (figure := fig.cost_figure(study, split))],
         "pilot_lines": _pilot_lines(study),
@@ -134,7 +143,6 @@ def study_page(study: Study, found: Sequence[SplitVerdict]) -> str:
         "files": files_here(study),
         "next": [f"mesomer study report {study.folder}    # makes this page again, without training"],
     }
-    return render("study.html", values)
 
 
 def _split_values(study: Study, split: SplitVerdict, similar: Any) -> dict[str, Any]:

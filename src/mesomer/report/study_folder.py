@@ -141,6 +141,11 @@ class Study:
         """What study.json says of one target."""
         return next(entry for entry in self.facts["data"]["targets"] if str(entry["name"]) == name)
 
+    def named(self, name: str) -> str:
+        """A target with its unit, unless its name says that already."""
+        unit = tidy(self.target(name).get("unit") or "")
+        return f"{tidy(name)} ({unit})" if unit and unit not in name else tidy(name)
+
     @property
     def label_counts(self) -> list[int]:
         """Label counts of the learning curve that were run, without "all"."""

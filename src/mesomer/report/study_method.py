@@ -27,7 +27,8 @@ FILES = [
     ("checks.json", "what was found in the data before training"),
     ("pilot.json", "the spread that the pilot saw and what each design could detect"),
     ("study.json", "plan, arms, versions, checksums of data and model, command"),
-    ("report.html", "this page"),
+    ("report.html", "the report with its figures and molecules drawn"),
+    ("report.md", "the same sentences and tables as text in Markdown"),
 ]
 NOT_HERE = "not in this folder"
 
@@ -36,7 +37,7 @@ def method_paragraph(study: Study, found: Sequence[SplitVerdict]) -> str:
     """What was done, in the past tense, with the sources of the statistics."""
     facts, speak = study.facts, speech(study)
     data, design, model = facts["data"], facts["design"], facts["model"]
-    targets = listed(study.targets)
+    targets = listed([study.named(name) for name in study.targets])
     said = [
         f"{len(study.arms)} arms were compared on {int(data['molecules']):,} molecules of {tidy(data['file'])} "
         f"({_checksum(data)}; {_targets_word(study)}: {targets}) by {design['repeats']} x {design['folds']} repeated "
@@ -61,6 +62,8 @@ def method_paragraph(study: Study, found: Sequence[SplitVerdict]) -> str:
     if study.label_counts:
         counts = ", ".join(f"{count:,}" for count in study.label_counts)
         said.append(f"For the learning curve the training parts were cut to {counts} labels.")
+    if design.get("precision"):
+        said.append(_precision_words(study, str(design["precision"])))
     said.append(_statistics_words(study, found, speak.metric, speak.size(study.zone), speak.unit))
     said.append(f"Software: {_versions(facts.get('versions'))}; statistics by Mesomer {_own_version()}.")
     return " ".join(said)
@@ -82,6 +85,16 @@ def _statistics_words(study: Study, found: Sequence[SplitVerdict], metric: str, 
         f"correction. A difference counts from {zone}{f' {unit}' if unit else ''}. Failed runs count with the score of "
         "the mean predictor."
         f"{molecules}"
+    )
+
+
+def _precision_words(study: Study, precision: str) -> str:
+    """In which numbers the networks were trained, and what was computed in float32 all the same."""
+    if precision != "bf16":
+        return "All arms were computed in float32."
+    return (
+        "All networks were trained with products in bfloat16, parameters and optimiser in float32, the pre-trained "
+        "network and its twin alike; their predictions, frozen vectors and all other arms were computed in float32."
     )
 
 
@@ -126,7 +139,7 @@ def _and(words: Sequence[str]) -> str:
 
 def files_here(study: Study) -> list[tuple[str, str]]:
     """The files of the folder and what each holds; files that are not there are said to be absent."""
-    made = ("verdicts.json", "report.html")
+    made = ("verdicts.json", "report.html", "report.md")
     rows = []
     for name, words in FILES:
         names = ("predictions.csv.gz", "predictions.csv") if name.startswith("predictions") else (name,)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from mesomer.report.figures import with_unit
 from mesomer.report.page import NONE, duration, number
 from mesomer.report.study_contrasts import Contrast
 from mesomer.report.study_folder import Study, tidy
-from mesomer.report.study_text import METRIC_LABELS, Speech, listed, speech
+from mesomer.report.study_text import IN_UNITS, METRIC_LABELS, Speech, listed, speech
 from mesomer.report.study_verdicts import ArmFigures, SplitVerdict
 from mesomer.statistics.verdicts import FACTORS
 
@@ -46,7 +47,14 @@ def arms_table(study: Study, split: SplitVerdict) -> Table:
     )
     if searched:
         caption += " Without search: the first of the settings that were tried."
-    head = ["Arm", speak.metric, "95 % interval", *(["Without search"] if searched else []), "Folds run", "Time"]
+    head = [
+        "Arm",
+        with_unit(speak.metric, speak.unit),
+        "95 % interval",
+        *(["Without search"] if searched else []),
+        "Folds run",
+        "Time",
+    ]
     return Table(caption, [*head, "Trained parameters"], rows)
 
 
@@ -65,7 +73,11 @@ def others_table(study: Study, split: SplitVerdict) -> Table | None:
         for figures in best_first(split, study.better)
     ]
     caption = "Further metrics, mean over the folds that each arm has finished; no verdict is drawn from them."
-    return Table(caption, ["Arm", *(METRIC_LABELS.get(metric, tidy(metric)) for metric in metrics)], rows)
+    unit = speech(study).unit
+    names = [
+        with_unit(METRIC_LABELS.get(metric, tidy(metric)), unit if metric in IN_UNITS else None) for metric in metrics
+    ]
+    return Table(caption, ["Arm", *names], rows)
 
 
 def twin_table(study: Study, split: SplitVerdict) -> Table | None:
@@ -121,7 +133,8 @@ def targets_table(study: Study, split: SplitVerdict) -> Table | None:
         f"Gain in {speak.metric} of the pre-trained network over its twin, target by target, the clearest first. "
         f"Intervals and p (Holm) hold for all {len(order)} targets together.{more}{untold}"
     )
-    return _contrast_table(caption, "Target", [(tidy(row.target), row.contrast) for row in shown], speak)
+    own = speak._replace(unit="unit of the target" if speak.unit else "")
+    return _contrast_table(caption, "Target", [(study.named(row.target), row.contrast) for row in shown], own)
 
 
 def zones_table(study: Study, split: SplitVerdict) -> Table | None:
@@ -171,7 +184,7 @@ def curve_table(study: Study, split: SplitVerdict) -> Table | None:
     caption = (
         f"Gain in {speak.scored()} over the twin by number of labelled molecules; positive: pre-training is better."
     )
-    return Table(caption, ["Labels", "Folds", "Gain", "95 % interval"], rows)
+    return Table(caption, ["Labels", "Folds", with_unit("Gain", speak.unit), "95 % interval"], rows)
 
 
 def pilot_table(study: Study) -> Table | None:
@@ -191,7 +204,7 @@ def pilot_table(study: Study) -> Table | None:
         for row in designs
     ]
     caption = "What was expected before the study, from a cheap pilot on the same folds."
-    head = ["Design", "Smallest detectable difference", "Trainings", "Time"]
+    head = ["Design", with_unit("Smallest detectable difference", speak.unit), "Trainings", "Time"]
     if "can_show_equality" in designs[0]:
         head.append("Can show “no practical difference”")
     return Table(caption, head, rows)
@@ -199,7 +212,15 @@ def pilot_table(study: Study) -> Table | None:
 
 def _contrast_table(caption: str, first: str, rows: Sequence[tuple[str, Contrast]], speak: Speech) -> Table:
     """The verdict stands second, so that a phone shows it without scrolling."""
-    head = [first, "Verdict", "Gain", "95 % interval", "p", "Better / equal / worse", "Folds won"]
+    head = [
+        first,
+        "Verdict",
+        with_unit("Gain", speak.unit),
+        "95 % interval",
+        "p",
+        "Better / equal / worse",
+        "Folds won",
+    ]
     cells = [
         [
             label,

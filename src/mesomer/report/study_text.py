@@ -21,6 +21,8 @@ METRIC_LABELS = {
     "average_precision": "average precision", "accuracy": "accuracy", "mcc": "Matthews correlation",
     "macro_f1": "macro F1", "log_loss": "log loss",
 }  # fmt: skip
+IN_UNITS = ("rmse", "mae")
+"""Metrics in the unit of the labels."""
 FEW = 5
 """Folds below which the reader is told how few they are."""
 
@@ -87,7 +89,7 @@ def speech(study: Study) -> Speech:
     """How to say the scores of a study: so many digits that the zone has two."""
     digits = min(6, max(0, 1 - math.floor(math.log10(study.zone))))
     unit = ""
-    if study.metric in ("rmse", "mae"):
+    if study.metric in IN_UNITS:
         said = study.target(study.targets[0]).get("unit") if len(study.targets) == 1 else "label deviations"
         unit = tidy(said) if said else ""
     label = METRIC_LABELS.get(study.metric, tidy(study.metric))
@@ -191,9 +193,10 @@ def needed_sentence(study: Study, split: SplitVerdict) -> str:
         ways.append(f"{split.needed.folds} folds")
     if split.needed.molecules is not None:
         ways.append(f"about {split.needed.molecules:,} molecules (there are {molecules:,})")
+    alone = ", each alone" if len(ways) > 1 else ""
     return (
         "Undecided is not “no difference”: a difference that counts and none both fit what was seen. To find one "
-        f"of {speak.size(split.primary.zone)} four times out of five would take {' or '.join(ways)}, each alone."
+        f"of {speak.size(split.primary.zone)} four times out of five would take {' or '.join(ways)}{alone}."
     )
 
 

@@ -20,6 +20,7 @@ KINDS_OF_SPLIT = {"scaffold": "scaffold_cv", "random": "cv", "stratified": "stra
 """Names that mean cross-validation here; every other name is that of a rule in `mesomer.data.splits`."""
 DEFAULT_SPLITS = ("scaffold", "random")
 FOLDS, REPEATS, REPEATS_OF_LARGE_SETS, LARGE = 5, 5, 3, 5000
+PRECISION_WORDS = {"32": "float32", "bf16": "bfloat16"}
 TRIALS, EPOCHS, LEAST_EPOCHS = 4, 30, 10
 LABEL_SHARES = (0.1, 0.3)
 LEAST_LABELS = 20
@@ -63,6 +64,8 @@ class StudyOptions:
     arms: tuple[str, ...] = ()
     seed: int = 0
     minutes: float | None = 60.0
+    precision: str = "32"
+    """In which networks are trained: 32, bf16, or auto, which is bf16 where the device computes in it."""
     zone: float | None = None
     repeat_error: float | None = None
 
@@ -106,6 +109,8 @@ class Design:
     epochs: int
     label_counts: tuple[int, ...]
     arms: tuple[str, ...]
+    precision: str = "32"
+    """In which all networks are trained, 32 or bf16; everything else is in float32."""
 
     def folds_of(self, split: str) -> int:
         """Folds of each repeat; rules that draw one division at a time have one."""
@@ -122,6 +127,7 @@ class Design:
         return cls(
             splits=tuple(stored["splits"]), repeats=stored["repeats"], folds=stored["folds"], trials=stored["trials"],
             epochs=stored["epochs"], label_counts=tuple(stored["label_counts"]), arms=tuple(stored["arms"]),
+            precision=stored.get("precision", "32"),  # studies that name none were trained in float32
         )  # fmt: skip
 
 

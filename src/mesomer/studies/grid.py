@@ -30,7 +30,9 @@ FACTORS = ("network", "features", "corpus", "pretraining", "split", "finetuning"
 FEATURES = ("basic", "rich")
 _DEFINED = {"network": "networks", "corpus": "corpora", "pretraining": "pretrainings", "finetuning": "finetunings"}
 _KEYS = ("name", "about", "sets", "base", "vary", "product", "study", *_DEFINED.values())
-STUDY_KEYS = ("repeats", "folds", "trials", "epochs", "batch_size", "patience", "label_shares", "arms", "seed")
+STUDY_KEYS = (
+    "repeats", "folds", "trials", "epochs", "batch_size", "patience", "label_shares", "arms", "seed", "precision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

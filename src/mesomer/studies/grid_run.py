@@ -20,8 +20,11 @@ Study = Callable[[str, Path, Path, StudyOptions, str, tuple[Path, ...]], dict[st
 """Runs one study: set, model, folder, options, what to call the model, folders to take cells over from."""
 
 
-def run_grid(grid: Grid, output: str, accelerator: str, study: Study) -> dict[str, Any]:
-    """Runs or goes on with a grid; every point has a folder with a study for each set."""
+def run_grid(grid: Grid, output: str, accelerator: str, study: Study, precision: str = "32") -> dict[str, Any]:
+    """Runs or goes on with a grid; every point has a folder with a study for each set.
+
+    `precision` is that of the studies' networks where the grid names none.
+    """
     absent = missing_files(grid)
     if absent:
         raise MesomerError(
@@ -33,7 +36,7 @@ def run_grid(grid: Grid, output: str, accelerator: str, study: Study) -> dict[st
     points = grid.points()
 
     def planned(point: Point, one: str) -> Planned:
-        options = options_of(grid, point)
+        options = options_of(grid, point, precision)
         siblings = tuple(folder / "studies" / other.name / _short(one) for other in points if other is not point)
         return Planned(
             f"studies/{point.name}/{_short(one)}",
@@ -43,9 +46,10 @@ def run_grid(grid: Grid, output: str, accelerator: str, study: Study) -> dict[st
     return run_all([planned(point, one) for point in points for one in grid.sets], output)
 
 
-def options_of(grid: Grid, point: Point) -> StudyOptions:
+def options_of(grid: Grid, point: Point, precision: str = "32") -> StudyOptions:
     """How the studies of a point are run: the grid's settings, those of its fine-tuning over them."""
-    settings: dict[str, Any] = {**grid.study, **grid.finetunings[point["finetuning"]]}
+    settings: dict[str, Any] = {"precision": precision, **grid.study, **grid.finetunings[point["finetuning"]]}
+    settings["precision"] = str(settings["precision"])  # a plain 32 is a number in YAML
     for name in ("label_shares", "arms"):
         if name in settings:
             settings[name] = tuple(settings[name])

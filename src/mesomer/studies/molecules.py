@@ -56,6 +56,8 @@ class Source:
     """The study folder, where splits and features lie."""
     seed: int = 0
     accelerator: str = "cpu"
+    precision: str = "32"
+    """In which networks are trained, 32 or bf16; vectors and linear models are always in float32."""
 
 
 class KeyedMolecules(Molecules):
@@ -102,7 +104,7 @@ class StudyData:
     @cached_property
     def context(self) -> Context:
         """Where networks are trained."""
-        return Context.start(self.source.accelerator, "32")
+        return Context.start(self.source.accelerator, self.source.precision)
 
     @cached_property
     def fragments(self) -> NDArray[np.float32]:

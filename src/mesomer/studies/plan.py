@@ -77,7 +77,7 @@ def full_design(study: StudyData, arms: Sequence[Arm], options: StudyOptions) ->
     return Design(
         splits=options.splits, repeats=options.repeats_for(len(study.keys)), folds=options.folds,
         trials=options.trials, epochs=options.epochs, label_counts=label_counts(options.label_shares, training),
-        arms=tuple(arm.name for arm in arms),
+        arms=tuple(arm.name for arm in arms), precision=study.source.precision,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from mesomer.studies.checks import Check, check_columns, check_splits, data_chec
 from mesomer.studies.design import StudyOptions
 from mesomer.studies.molecules import StudyData, draw, read_molecules
 from mesomer.studies.scoring import Labels, zone_of
+from mesomer.studies.units import units_of
 from mesomer.training.checkpoint import CONFIG, load_model
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Prepared:
     checks: list[Check]
     labels: Labels
     coordinates: bool
+    units: list[str]
+    """Of each target, empty where none is known."""
 
 
 def prepare(request: Request, options: StudyOptions) -> Prepared:
@@ -45,6 +48,7 @@ def prepare(request: Request, options: StudyOptions) -> Prepared:
     study = read_molecules(request.source, coordinates)
     labels = Labels(study.data.targets, study.data.y)
     repeats = options.repeats_for(len(study.keys))
+    units = units_of(study.data.targets, request.units)
     require_molecules(study, options, repeats)
     zone_of(labels, options.zone, options.repeat_error)
     check_columns(study)
@@ -53,7 +57,7 @@ def prepare(request: Request, options: StudyOptions) -> Prepared:
         notes += check_splits(study, split, found, repeats, options.folds)
     if coordinates:
         notes += [Check("coordinates", "caution", text) for text in geometry_warnings(study.data.graphs)]
-    return Prepared(study, arms, drawn, [*data_checks(study), *notes], labels, coordinates)
+    return Prepared(study, arms, drawn, [*data_checks(study), *notes], labels, coordinates, units)
 
 
 def _arms(names: Sequence[str]) -> tuple[list[Arm], list[Check]]:

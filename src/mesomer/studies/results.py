@@ -77,9 +77,12 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def targets_json(targets: Sequence[Target]) -> list[dict[str, Any]]:
-    """Targets as `study.json` has them."""
-    return [{"name": target.name, "task": target.type, "classes": list(target.classes)} for target in targets]
+def targets_json(targets: Sequence[Target], units: Sequence[str]) -> list[dict[str, Any]]:
+    """Targets as `study.json` has them; a unit stands there if it is known."""
+    return [
+        {"name": target.name, "task": target.type, "classes": list(target.classes)} | ({"unit": unit} if unit else {})
+        for target, unit in zip(targets, units, strict=True)
+    ]
 
 
 def stored_targets(facts: Mapping[str, Any]) -> list[Target]:

@@ -25,7 +25,7 @@ from mesomer.run import Interrupted, RunFolder, read_manifest
 from mesomer.studies.campaign import page_of, study_folders
 from mesomer.studies.cells import WORK, Task, Training, cell_path, run_cell
 from mesomer.studies.checks import Check, require_apart
-from mesomer.studies.design import Cell, Design, StudyOptions, cells_of, dealt
+from mesomer.studies.design import PRECISION_WORDS, Cell, Design, StudyOptions, cells_of, dealt
 from mesomer.studies.molecules import Source, hold, store_splits, stored_splits, write_molecules
 from mesomer.studies.overlap import corpus_of, find_overlap, overlap_checks
 from mesomer.studies.pilot import pilot_report, run_pilot
@@ -60,6 +60,8 @@ class Request:
     """What reports call the model; the name that it was given by if None."""
     siblings: tuple[Path, ...] = ()
     """Studies from which cells that do not depend on the pre-trained weights are taken over."""
+    units: tuple[str, ...] | None = None
+    """Of the targets, in their order; what their headers say if None."""
 
     @property
     def folder(self) -> Path:
@@ -151,6 +153,9 @@ def _planned(run: RunFolder, request: Request, options: StudyOptions, ready: Pre
     folder, known = run.path, read_json(run.path / "study.json")
     if known is not None:
         design = Design.from_json(known["design"])
+        if design.precision != ready.study.source.precision:  # auto means another here than where the study began
+            run.log(f"The networks go on in {PRECISION_WORDS[design.precision]}, as they began.")
+            ready.study.source = replace(ready.study.source, precision=design.precision)
         stored_splits(ready.study, design.splits)
         for (split, _, _), found in ready.study.splits.items():
             require_apart(ready.study, split, found)
@@ -206,7 +211,7 @@ def _facts(
         "data": {
             "file": request.data_name, "sha256": request.inputs.get(request.data_name, ""), "molecules": len(labelled),
             "rows": labelled.table_rows, "rejected": labelled.rejects.total,
-            "targets": targets_json(ready.study.data.targets),
+            "targets": targets_json(ready.study.data.targets, ready.units),
         },
         "model": {
             "name": request.label or request.source.model,
@@ -298,9 +303,13 @@ def join_parts(folder: Path) -> None:
                 raise MesomerError(
                     f"{part} is a part of another study than {parts[0]}: they differ in {key}.", "Join parts of one."
                 )
-        designs = [{k: v for k, v in one["design"].items() if k != "budget"} for one in (facts[0], other)]
-        if designs[0] != designs[1]:
-            raise MesomerError(f"{part} was run in another design than {parts[0]}.", "Join parts of one study.")
+        first, own = ({k: v for k, v in one["design"].items() if k != "budget"} for one in (facts[0], other))
+        if first != own:
+            differing = ", ".join(key for key in first | own if first.get(key) != own.get(key))
+            raise MesomerError(
+                f"{part} was run in another design than {parts[0]}: they differ in {differing}.",
+                "Join parts of one study.",
+            )
     for name in ("study.json", "molecules.csv", "checks.json", "pilot.json", "overlap.json"):
         source = parts[0] / name
         if source.exists():

@@ -7,6 +7,7 @@ the seed of the head, and patience are those of the fold. Trained as `mesomer fi
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from mesomer.studies.arms.base import Arm, Job, Predicted, Setting
 from mesomer.training.finetune_cell import Cells
 from mesomer.training.finetune_plan import Cell, FinetuneOptions, PropertyData
-from mesomer.training.ledger import Diverged
+from mesomer.training.ledger import Diverged, StepReport
 from mesomer.training.predictor import trainable_parameters
 
 SETTINGS = (
@@ -44,10 +45,15 @@ class Finetuned(Arm):
 
     def fit(self, job: Job, setting: Setting, trial: int) -> Predicted:
         """Trains one network; the epoch with the best validation score counts."""
+        return self._train(job, setting, trial)
+
+    def _train(
+        self, job: Job, setting: Setting, trial: int, on_step: Callable[[StepReport], None] | None = None
+    ) -> Predicted:
         options = self._options(job, setting)
         runner = Cells(self.data(job), [job.split], job.study.base, options, job.study.context)
         cell = Cell(0, 0, job.seed)
-        found = runner.run(cell, None if job.work is None else job.work / f"trial{trial}")
+        found = runner.run(cell, None if job.work is None else job.work / f"trial{trial}", on_step)
         more: dict[str, Any] = {"best_epoch": found.best_epoch, "epochs": len(found.curve), "stopped": found.stopped}
         parameters = trainable_parameters(runner.network(cell))
         return Predicted(found.predicted["valid"], found.predicted["test"], parameters, more)
@@ -63,18 +69,29 @@ class Finetuned(Arm):
         _ = job.study.base, job.study.context, self.data(job)
 
     def seconds(self, job: Job) -> float:
-        """One short epoch, scaled to all of them: the most that a trial takes, as training may stop earlier."""
+        """The second of two short epochs, scaled to all of them: the most that a trial takes, as it may stop earlier.
+
+        What is done once (the first epoch makes kernels, the end predicts) is not multiplied by the epochs.
+        """
         self.prepare(job)
         split, share = job.split, min(1.0, TIMED_MOLECULES / len(job.split.train))
         parts = {name: rows[: max(4, round(share * len(rows)))] for name, rows in split.parts.items()}
         few = replace(split, train=parts["train"], valid=parts["valid"], test=parts["test"])
-        short = replace(job, split=few, epochs=1, work=None)
+        short = replace(job, split=few, epochs=2, work=None)
+        ends: list[float] = []
+
+        def note(report: StepReport) -> None:
+            if report.epoch >= len(ends) + 1:
+                ends.append(time.perf_counter())
+
         passed = sum(len(parts[name]) * weight for name, weight in _WORK.items())
         whole = sum(len(rows) * _WORK[name] for name, rows in split.parts.items())
         started = time.perf_counter()
         with suppress(Diverged):  # this is about time alone; a cell that diverges is counted as such when it runs
-            self.fit(short, self.settings[0], 0)
-        return (time.perf_counter() - started) * whole / passed * job.epochs
+            self._train(short, self.settings[0], 0, note)
+        total = time.perf_counter() - started
+        epoch = ends[1] - ends[0] if len(ends) > 1 else total
+        return max(0.0, total - 2 * epoch) + epoch * whole / passed * job.epochs
 
 
 # A forward pass alone is about a third of a training step. Test molecules are passed once, not in every epoch.
