@@ -17,6 +17,7 @@ from small_models import heteroatoms, molecules, read_table, save_encoder, small
 
 from mesomer.chem.featurize import featurize, graph_from_smiles
 from mesomer.chem.graph import collate
+from mesomer.commands.embed import rows_sentence
 from mesomer.data.labels import read_labels
 from mesomer.data.splits import splits_for
 from mesomer.data.tables import open_table
@@ -254,6 +255,12 @@ def test_column_names_that_clash(model, tmp_path):
     predict_table(open_table(str(table)), TablePredictor(model[0], "cpu", suffix="_new"), tmp_path / "p.csv")
     (row,) = read_table(tmp_path / "p.csv")
     assert row["n_pred"] == "1" and float(row["n_pred_new"]) and row["mesomer_error_new"] == ""
+
+
+def test_slow_rows_have_a_rate():
+    slow = {"rows": 3, "failed": 0, "failures": {}, "molecules_per_second": 0.372}
+    assert rows_sentence(slow) == "3 rows, 0.37 molecules/s."
+    assert rows_sentence(slow | {"molecules_per_second": 1234.5}).endswith("1,234 molecules/s.")
 
 
 def test_stop_at_the_first_bad_row(model, library, tmp_path):

@@ -16,11 +16,12 @@ from mesomer.chem.conformers import (
     EMBEDDED,
     RELAXED,
     conformer,
-    conformer_counts,
     conformers,
     crowded,
     drawn,
+    graph_marks,
 )
+from mesomer.chem.featurize import featurize
 
 SMILES = ["CCO", "C[C@H](N)C(=O)O", "c1ccccc1/C=C/F", "[Na+].CC(=O)[O-]", "[2H]OC", "O=C=O"]
 IMPOSSIBLE = "C1C[C@@H]2CC[C@@H]1C2"  # norbornane whose bridge would pass through the ring
@@ -106,12 +107,34 @@ def test_odd_bonds_stop_nothing():
 
 def test_ions_on_top_of_each_other_are_told():
     mols = [Chem.MolFromSmiles(text) for text in ("[Na+].[Cl-]", "CCO", "C", IMPOSSIBLE)]
-    found = conformers([*mols[:3]])
-    both = np.concatenate([found, conformer(mols[3], time_limit=1).coordinates])
-    counts = np.array([mol.GetNumAtoms() for mol in mols])
-    assert crowded(both, counts).tolist() == [True, False, False, False]
-    assert drawn(both, counts).tolist() == [False, False, False, True]
-    assert list(conformer_counts(both, counts).values()) == [1, 1]
+    found = [*np.split(conformers(mols[:3]), [2, 5]), conformer(mols[3], time_limit=1).coordinates]
+    flat, crowding = marks_of(mols, found)
+    assert crowding == [True, False, False, False] and flat == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "text", ["CCN.Cl", "CC(=O)[O-].[Na+]", "c1ccncc1.OS(=O)(=O)O", "CN(C)CCOC(c1ccccc1)c1ccccc1.Cl"]
+)
+def test_fragments_within_each_other_are_told(text):
+    """No two of their atoms lie at one place, but none of these salts is what was computed; moved apart, it may be."""
+    mol = Chem.MolFromSmiles(text)
+    found = conformer(mol).coordinates
+    apart = np.sort(distances(found)[np.triu_indices(len(found), 1)])
+    assert apart[0] > module.CROWDED
+    assert marks_of([mol], [found]) == [[False], [True]]
+    last = list(Chem.GetMolFrags(mol)[1])
+    found[last] += [30, 0, 0]
+    assert marks_of([mol], [found]) == [[False], [False]]
+
+
+def test_coordinates_of_any_size_are_looked_at():
+    mol = Chem.MolFromSmiles("CCO")
+    assert marks_of([mol], [np.diag([1e30, 2e30, 3e30]).astype(np.float32)]) == [[False], [False]]
+
+
+def marks_of(mols, coordinates):
+    graphs = [featurize(mol)._replace(coordinates=found) for mol, found in zip(mols, coordinates, strict=True)]
+    return [marks.tolist() for marks in graph_marks([graphs[0]._replace(coordinates=None), *graphs]).values()]
 
 
 def test_a_line_is_a_drawing_only_where_it_is_one(monkeypatch):
@@ -128,16 +151,19 @@ def test_a_line_is_a_drawing_only_where_it_is_one(monkeypatch):
 def test_crowding_is_the_smallest_distance(sizes, seed):
     counts = np.array(sizes)
     points = np.random.default_rng(seed).uniform(-2, 2, (counts.sum(), 3)).astype(np.float32)
-    expected = [
-        bool((distances(part)[np.triu_indices(len(part), 1)] < module.CROWDED).any())
-        for part in np.split(points, np.cumsum(counts)[:-1])
-    ]
-    assert crowded(points, counts).tolist() == expected
+    fragment = np.arange(counts.sum()) // 4  # of several molecules, too: only atoms of one are compared
+    expected = []
+    for part, numbers in zip(*(np.split(x, np.cumsum(counts)[:-1]) for x in (points, fragment)), strict=True):
+        least = np.where(numbers[:, None] == numbers, module.CROWDED, module.CROWDED_FRAGMENTS)
+        expected.append(bool((distances(part) < least)[np.triu_indices(len(part), 1)].any()))
+    assert crowded(points, counts, fragment).tolist() == expected
 
 
 def test_many_pairs_are_taken_by_turns(monkeypatch):
     monkeypatch.setattr(module, "_PAIRS_AT_A_TIME", 4)
     points = np.zeros((9, 3), np.float32)
     points[:, 2] = [0, 1, 2, 0, 0.1, 3, 0, 5, 9]
-    assert crowded(points, np.array([3, 3, 3])).tolist() == [False, True, False]
-    assert crowded(np.zeros((0, 3), np.float32), np.zeros(0, np.int64)).tolist() == []
+    assert crowded(points, np.array([3, 3, 3]), np.zeros(9)).tolist() == [False, True, False]
+    none = np.zeros(0, np.int64)
+    assert crowded(np.zeros((0, 3), np.float32), none, none).tolist() == []
+    assert [marks.tolist() for marks in graph_marks([]).values()] == [[], []]

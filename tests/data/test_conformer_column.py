@@ -59,6 +59,8 @@ def test_given_coordinates_are_never_replaced(tmp_path):
         str(tmp_path / "a.sdf"), tmp_path / "corpus", add="conformers", workers=1, quiet=True
     ).corpus
     assert corpus.card["with_coordinates"] == 2
+    again = command(str(tmp_path / "a.sdf"), output=str(tmp_path / "corpus"), add="conformers", workers=1)
+    assert "Own coordinates in space: 2 of 3 molecules." in again["text"]
     network = build_encoder("mat", hidden_size=8, heads=2, blocks=1)
     for part in ("train", "held_out"):
         for at in range(corpus.count(part)):

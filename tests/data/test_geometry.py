@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rdkit import Chem
+from rdkit.Chem import rdDepictor
 from small_models import heteroatoms, molecules, write_table
 
 from mesomer import MolRegressor
 from mesomer.chem.conformers import conformer
 from mesomer.chem.featurize import featurize
+from mesomer.commands.embed import embed
 from mesomer.commands.predict import predict
 from mesomer.data import geometry
 from mesomer.data.geometry import geometry_warnings, placed_graphs
@@ -18,7 +20,7 @@ from mesomer.data.tables import open_table
 from mesomer.encoders.base import build_encoder
 from mesomer.inference.rows import Wanted, table_rows
 from mesomer.training.checkpoint import save_model
-from mesomer.training.finetune import finetune
+from mesomer.training.finetune import finetune, labelled_splits
 from mesomer.training.finetune_plan import FinetuneOptions, property_data
 
 
@@ -43,11 +45,11 @@ def test_graphs_are_placed_in_order(monkeypatch, workers):
     drawing.GetConformer().Set3D(False)
     mixed = [*mols, drawing]
     assert geometry_warnings(found, mols) == [
-        "1 of 5 molecules bring their coordinates, those of the other 4 were computed.",
+        "Own coordinates in space: 1 of 5 molecules; computed for 4.",
         "1 of 5 molecules with atoms on top of each other (fragments, mostly): [Cl-].[Na+].",
     ]
-    [told] = geometry_warnings(found[2:], mixed[2:])
-    assert told.endswith("the other 3 were computed, 1 of which are drawn in the data, in two dimensions.")
+    [told] = geometry_warnings([*found[2:], found[2]], mixed[2:])
+    assert told.endswith("computed for 3, 1 of them drawn in the data, in two dimensions.")
     assert geometry_warnings(found[2:4], mols[2:4]) == geometry_warnings(found[4:], mols[4:]) == []
     many = [found[1]] * 5
     assert geometry_warnings(many, [mols[1]] * 5) == [
@@ -61,6 +63,95 @@ def encoder_folder(tmp_path_factory):
     encoder = build_encoder("rmat", hidden_size=16, heads=2, blocks=1, ffn_hidden=16)
     config = {"encoder": {"name": "rmat", "config": encoder.config()}}
     return save_model(tmp_path_factory.mktemp("model") / "rmat", "encoder", config, encoder.state_dict(), "# test\n")
+
+
+def write_structures(path, mols, values=None):
+    with Chem.SDWriter(str(path)) as writer:
+        for at, mol in enumerate(mols):
+            mol.SetProp("n", str(at / 2 if values is None else values[at]))
+            writer.write(mol)
+    return path
+
+
+def in_two(text):
+    mol = Chem.MolFromSmiles(text)
+    rdDepictor.Compute2DCoords(mol)
+    return mol
+
+
+def in_three(text, seed=1):
+    mol = Chem.MolFromSmiles(text)
+    shape = Chem.Conformer(mol.GetNumAtoms())
+    shape.SetPositions(conformer(mol, seed).coordinates.astype(np.float64))
+    shape.Set3D(True)
+    mol.AddConformer(shape)
+    return mol
+
+
+def test_rows_are_placed_by_several_processes_alike(tmp_path, monkeypatch):
+    """Unreadable rows keep their places; the display counts each row once, those to be placed as they are."""
+    monkeypatch.setattr(geometry, "_MOLECULES_A_TASK", 2)
+    table = write_table(tmp_path / "a.csv", {"smiles": ["CCO", "nonsense", "CCN", "[Na+].[Cl-]", "", "c1ccccc1"]})
+    found = []
+    for workers in (1, 2):
+        counted: list[int] = []
+        [(chunk, rows)] = table_rows(open_table(str(table)), Wanted(coordinates=True), workers, counted.append)
+        found.append(rows)
+        assert sum(counted) == len(chunk) == 6 and counted[1:3] == [2, 2]
+    for one, two in zip(found[0].graphs, found[1].graphs, strict=True):
+        assert (one is None) == (two is None)
+        assert one is None or np.array_equal(one.coordinates, two.coordinates)
+    assert [graph is None for graph in found[0].graphs] == [False, True, False, False, True, False]
+    assert np.array_equal(found[0].graphs[2].coordinates, conformer(Chem.MolFromSmiles("CCN")).coordinates)
+
+
+def test_drawings_are_never_taken_nor_replaced_unsaid(tmp_path, encoder_folder, monkeypatch):
+    """Of a file with structures, drawings and ions, `embed` tells which had their coordinates computed."""
+    monkeypatch.setattr(geometry, "available_cores", lambda: 1)
+    mols = [in_three("CCO"), in_two("CCN"), in_two("CC(=O)[O-].[Na+]"), in_three("CCO", seed=2)]
+    path = write_structures(tmp_path / "a.sdf", mols)
+    told = embed(str(path), model=str(encoder_folder), output=str(tmp_path / "a.npy"))
+    own, crowding = told["geometry_warnings"]
+    assert (
+        own
+        == "Own coordinates in space: 2 of 4 molecules; computed for 2, 2 of them drawn in the data, in two dimensions."
+    )
+    assert crowding.endswith("(fragments, mostly): CC(=O)[O-].[Na+].") and crowding.startswith("1 of 4 molecules")
+    assert own in told["text"] and crowding in told["text"]
+    assert told["geometry"][geometry.OWN] == told["geometry"][geometry.DRAWINGS] == 2
+    vectors = np.load(tmp_path / "a.npy")
+    write_table(tmp_path / "b.csv", {"smiles": ["CCN"]})
+    embed(str(tmp_path / "b.csv"), model=str(encoder_folder), output=str(tmp_path / "b.npy"))
+    assert np.allclose(vectors[1], np.load(tmp_path / "b.npy")[0], atol=1e-6)
+    assert not np.allclose(vectors[0], vectors[3], atol=1e-6)  # one molecule, two structures
+
+
+def test_a_record_without_finite_coordinates_costs_itself_only(tmp_path, encoder_folder):
+    mols = [in_three("CCO"), in_three("CCN")]
+    mols[0].GetConformer().SetAtomPosition(1, [float("nan"), 0, 0])
+    assert model_rows(mols) == ["coordinates are no finite numbers", None]
+    blocks = [Chem.MolToV3KMolBlock(mol) for mol in mols]
+    (tmp_path / "a.sdf").write_text("".join(f"{block}$$$$\n" for block in blocks))
+    told = embed(str(tmp_path / "a.sdf"), model=str(encoder_folder), output=str(tmp_path / "a.csv"))
+    assert told["failures"] == {"coordinates are no finite numbers": 1} and told["rows"] == 2
+
+
+def model_rows(mols):
+    [(_, rows)] = table_rows(open_table(mols), Wanted(coordinates=True), 1)
+    return rows.reasons
+
+
+def test_repeated_rows_keep_a_structure(tmp_path):
+    """Of a drawing and a structure of one molecule the structure is kept; of two the first, which is told."""
+    others = [in_three(text) for text in molecules(12)]
+    repeated = [in_two("CCOC(C)=O"), in_three("CCOC(C)=O"), in_three("CCOC(C)=O", seed=2)]
+    same = [in_three("CCCO"), in_three("CCCO")]
+    table = open_table(str(write_structures(tmp_path / "a.sdf", [*repeated, *same, *others])))
+    task = labelled_splits(table, ["n"], FinetuneOptions(epochs=1), split="random", repeats=1, coordinates=True)
+    assert np.array_equal(task.data.graphs[0].coordinates, conformer(repeated[1], 1).coordinates)
+    assert task.labelled.structures == 1 and task.labelled.rows[0] == 1
+    assert "Repeated rows of 1 molecule bring different coordinates; used: the first." in task.warnings
+    assert not any("computed" in text for text in task.warnings)
 
 
 def test_an_encoder_that_needs_coordinates_is_fine_tuned(tmp_path, encoder_folder, monkeypatch):

@@ -265,6 +265,22 @@ def test_a_mol_file_is_one_record(tmp_path: Path):
     assert read(open_table(path)).smiles == ["CCO"]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.txt", "t.smi", "t", "t.csv.gz"])
+def test_structures_are_told_from_the_content(tmp_path: Path, name: str):
+    data = sdf_text(["CCO", "CCN"], conformers=True).encode()
+    table = open_table(write(tmp_path / name, gzip.compress(data) if name.endswith(".gz") else data))
+    chunk = read(table, parse=True)
+    assert chunk.smiles == ["CCO", "CCN"] and all(mol.GetConformer().Is3D() for mol in chunk.mols)
+    assert table.notes == [f"{tmp_path / name} is an SDF file by its content; read as such."]
+
+
+@pytest.mark.parametrize("name", ["t.pdb", "t.MOL2", "t.xyz.gz"])
+def test_formats_that_are_not_read_are_named(tmp_path: Path, name: str):
+    with pytest.raises(MesomerError, match="a format that is not read here") as told:
+        open_table(write(tmp_path / name, b"2\n\nC 0 0 0\nO 0 0 1.2\n"))
+    assert "SDF" in told.value.hint
+
+
 def test_limits_hold_for_molecules_from_files_too(tmp_path: Path):
     path = write(tmp_path / "t.sdf", sdf_text(["CCO", "CCCCCCCC"]))
     chunk = read(open_table(path, max_atoms=5), parse=True)

@@ -9,10 +9,10 @@ Decided here: one fixed seed, and the canonical SMILES is what is embedded, so t
 whatever its spelling (of one RDKit release: another one may give another); a time limit, which the published code
 lacks; coordinates have four decimals, like an SDF file. A drawing is known by its z, 0 for every atom, where y is not:
 a structure that happens to lie in that plane is turned out of it, and a drawing along one line is turned into it.
-Fragments are embedded one by one around the same origin, as published, so they may lie on top of each other, and
-whoever uses them can ask (`crowded`).
+Fragments are embedded one by one around the same origin, as published, so they lie within each other, and whoever uses
+them can ask (`crowded`).
 
-Shapes: `A` atoms.
+Shapes: `A` atoms, `M` molecules; coordinates and distances in Å.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ TIME_LIMIT = 30.0
 """Seconds for one molecule; a limit that is reached makes a drawing, or ends the relaxing early. RDKit looks at the
 clock between its steps, of which a molecule of several hundred atoms has long ones."""
 RELAXED, EMBEDDED, DRAWN = "relaxed", "embedded", "drawn"
-CROWDED = 0.5
-"""Distance in Å below which two atoms lie on top of each other."""
+CROWDED, CROWDED_FRAGMENTS = 0.5, 1.5
+"""Distances in Å below which two atoms lie on top of each other: of one fragment, and of two, which no bond binds."""
 _STEPS_AT_A_TIME = 20  # a restarted minimisation is slower, so the clock is asked in large molecules only
 _LARGE = 200
 _DECIMALS = 4
@@ -86,16 +86,15 @@ def in_space(mol: Chem.Mol) -> bool:
     return mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
 
 
-def graph_marks(graphs: Iterable[MolGraph | None]) -> dict[str, np.ndarray]:
-    """`conformer_marks` of those graphs that have coordinates."""
-    found = [graph.coordinates for graph in graphs if graph is not None and graph.coordinates is not None]
-    counts = np.array([len(coordinates) for coordinates in found], dtype=np.int64)
-    return conformer_marks(np.concatenate([np.zeros((0, 3), np.float32), *found]), counts)
-
-
-def graph_counts(graphs: Iterable[MolGraph | None]) -> dict[str, int]:
-    """`conformer_counts` of those graphs that have coordinates."""
-    return {what: int(marks.sum()) for what, marks in graph_marks(graphs).items()}
+def graph_marks(graphs: Iterable[MolGraph]) -> dict[str, np.ndarray]:
+    """`conformer_marks` of graphs; those without coordinates are left out."""
+    found = [(graph, graph.coordinates) for graph in graphs if graph.coordinates is not None]
+    return conformer_marks(
+        np.concatenate([np.zeros((0, 3), np.float32), *(coordinates for _, coordinates in found)]),
+        np.concatenate([np.zeros((0, 2), np.uint16), *(graph.ends for graph, _ in found)]),
+        np.array([len(graph.atoms) for graph, _ in found], dtype=np.int64),
+        np.array([len(graph.bonds) for graph, _ in found], dtype=np.int64),
+    )
 
 
 def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, list[int]]:
@@ -159,6 +158,16 @@ def _relax(mol: Chem.Mol, end: float) -> bool:
     return True
 
 
+def fragments(ends: np.ndarray, atom_counts: np.ndarray, bond_counts: np.ndarray) -> np.ndarray:
+    """The number of each atom's fragment: int [A], from the ends of bonds [E, 2] as each molecule counts its atoms."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = ends.T.astype(np.int64) + np.repeat(np.cumsum(atom_counts) - atom_counts, bond_counts)
+    atoms = int(atom_counts.sum())
+    return connected_components(coo_array((np.ones(len(first)), (first, second)), (atoms, atoms)), directed=False)[1]
+
+
 def drawn(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Which molecules have the coordinates of a drawing: bool [M] from [A, 3] and atoms of each molecule."""
     owner = np.repeat(np.arange(len(counts)), counts)
@@ -166,29 +175,32 @@ def drawn(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return flat & (np.bincount(owner[coordinates[:, 1] != 0], minlength=len(counts)) > 0)
 
 
-def crowded(coordinates: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Which molecules have two atoms on top of each other: bool [M]."""
+def crowded(coordinates: np.ndarray, counts: np.ndarray, fragment: np.ndarray) -> np.ndarray:
+    """Which molecules have two atoms on top of each other: bool [M] from [A, 3], atoms of each molecule and the number
+    of each atom's fragment.
+    """
     starts = np.cumsum(counts) - counts
+    coordinates = coordinates.astype(np.float64)  # whose squares are finite
     found = np.zeros(len(counts), dtype=bool)
     for size in np.unique(counts[counts > 1]):
         which = np.flatnonzero(counts == size)
         upper = np.triu_indices(int(size), 1)
         step = max(1, _PAIRS_AT_A_TIME // len(upper[0]))
         for part in np.split(which, range(step, len(which), step)):
-            points = coordinates[starts[part][:, None] + np.arange(size)]
-            apart = points[:, upper[0]] - points[:, upper[1]]
-            found[part] = (np.square(apart).sum(2) < CROWDED**2).any(1)
+            rows = starts[part][:, None] + np.arange(size)
+            first, second = rows[:, upper[0]], rows[:, upper[1]]
+            apart = np.square(coordinates[first] - coordinates[second]).sum(2)
+            least = np.where(fragment[first] == fragment[second], CROWDED, CROWDED_FRAGMENTS)
+            found[part] = (apart < least**2).any(1)
     return found
 
 
-def conformer_marks(coordinates: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
+def conformer_marks(
+    coordinates: np.ndarray, ends: np.ndarray, atom_counts: np.ndarray, bond_counts: np.ndarray
+) -> dict[str, np.ndarray]:
     """What is to be said of the conformers of many molecules, and of which of them: bool [M] each."""
+    fragment = fragments(ends, atom_counts, bond_counts)
     return {
-        "in two dimensions (z = 0: a drawing, or given so)": drawn(coordinates, counts),
-        "with atoms on top of each other (fragments, mostly)": crowded(coordinates, counts),
+        "in two dimensions (z = 0: a drawing, or given so)": drawn(coordinates, atom_counts),
+        "with atoms on top of each other (fragments, mostly)": crowded(coordinates, atom_counts, fragment),
     }
-
-
-def conformer_counts(coordinates: np.ndarray, counts: np.ndarray) -> dict[str, int]:
-    """What is to be said of the conformers of many molecules, and of how many."""
-    return {what: int(marks.sum()) for what, marks in conformer_marks(coordinates, counts).items()}

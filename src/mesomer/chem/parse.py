@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
+import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdqueries
 
@@ -25,6 +26,7 @@ EMPTY = "empty"
 CANNOT_PARSE = "cannot parse"
 NO_HEAVY_ATOMS = "no heavy atoms"
 TOO_LONG = f"longer than {MAX_CHARACTERS:,} characters"
+NO_COORDINATES = "coordinates are no finite numbers"
 NOT_IN_SCHEMA = "element not in schema"
 
 _MAX_NEIGHBOURS = 255
@@ -62,7 +64,12 @@ def is_missing(text: str) -> bool:
 
 def check_mol(mol: Chem.Mol, max_atoms: int = DEFAULT_MAX_ATOMS) -> str | None:
     """The reason for refusing a ready molecule, or None."""
-    return _check_size(mol, max_atoms) or (NOT_IN_SCHEMA if _outside_schema(mol) else None)
+    reason = _check_size(mol, max_atoms) or (NOT_IN_SCHEMA if _outside_schema(mol) else None)
+    if reason is None and mol.GetNumConformers():
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(mol.GetConformer().GetPositions().astype(np.float32)).all()
+        reason = None if finite else NO_COORDINATES
+    return reason
 
 
 def _check_size(mol: Chem.Mol, max_atoms: int) -> str | None:

@@ -41,7 +41,8 @@ def embed(
         suffix: Text added to the names of the result columns.
         accelerator: Where to compute; auto takes a GPU where there is one.
         atoms_per_batch: Atoms computed at a time; a suitable number if not given.
-        workers: Processes that read SMILES; 0 works in this one.
+        workers: Processes that read SMILES; 0 works in this one. Coordinates, where the model needs them, are computed
+            by as many as there are cores if this is 0.
         threads: Processor cores used for the network; all if not given.
         precision: Numbers that the network computes with; bf16 is faster where the processor has it, and rounds.
         overwrite: Replace an existing output.
@@ -66,22 +67,21 @@ def embed(
             else []
         ),
         rows_sentence(found),
+        *found["geometry_warnings"],
         f"Written: {output} ({_shape(level, embedder.width, dtype)}).",
     ]
     return {"text": "\n".join(lines), **facts}
 
 
 def rows_sentence(found: dict[str, Any]) -> str:
-    """`1,000 rows, 3 without a result (2 cannot parse, 1 empty), 1,234 molecules/s.`, and what is to be said of
-    computed coordinates.
-    """
+    """`1,000 rows, 3 without a result (2 cannot parse, 1 empty), 1,234 molecules/s.`"""
     failed = ""
     if found["failed"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in found["failures"].items())
         failed = f", {found['failed']:,} without a result ({reasons})"
-    of = f"of {found['rows'] - found['failed']:,} molecules"
-    geometry = "".join(f" {count:,} {of} {what}." for what, count in found["geometry"].items() if count)
-    return f"{found['rows']:,} rows{failed}, {found['molecules_per_second']:,.0f} molecules/s.{geometry}"
+    rate = found["molecules_per_second"]
+    shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    return f"{found['rows']:,} rows{failed}, {shown} molecules/s."
 
 
 def _shape(level: str, width: int, dtype: str) -> str:

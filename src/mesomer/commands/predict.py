@@ -37,7 +37,8 @@ def predict(
         suffix: Text added to the names of the result columns.
         accelerator: Where to compute; auto takes a GPU where there is one.
         atoms_per_batch: Atoms computed at a time; a suitable number if not given.
-        workers: Processes that read SMILES; 0 works in this one.
+        workers: Processes that read SMILES; 0 works in this one. Coordinates, where the model needs them, are computed
+            by as many as there are cores if this is 0.
         threads: Processor cores used for the network; all if not given.
         overwrite: Replace an existing output.
     """
@@ -62,6 +63,7 @@ def predict(
         f"Predicted {targets}{more} with {members} member{'s' if members > 1 else ''}.",
         *(f"{target.name}_pred is the probability of {target.classes[1]!r}." for target in words[:10]),
         rows_sentence(found),
+        *found["geometry_warnings"],
         f"Written: {output}.",
     ]
     return {"text": "\n".join(lines), **found, "members": members, "notes": table.notes}

@@ -28,7 +28,8 @@ def prepare(
             a benchmark set, or several with commas.
         output: Folder of the corpus.
         workers: Processes that work side by side; as many as there are cores if not given.
-        add: Columns to add that some methods need: descriptors, motifs.
+        add: Columns to add that some methods need: atom_contexts, bond_contexts, conformers, descriptors, fingerprints,
+            motifs.
         max_atoms: Molecules with more atoms are rejected.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         overwrite: Replace a corpus of another input or other settings.
@@ -95,6 +96,8 @@ def _text(done: Prepared) -> str:
         f"{card['atoms']:,} atoms, {size} in {len(card['shards'])} shards."
     )
     lines.append(f"Duplicates dropped: {card['duplicates']:,}. Rejected rows: {card['rejected']:,}.")
+    if own := card["with_coordinates"]:
+        lines.append(f"Own coordinates in space: {own:,} of {card['molecules']:,} molecules.")
     if card["rejected"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in card["rejects"].items())
         lines.append(f"  {reasons}; listed in {folder / 'rejects.csv'}")

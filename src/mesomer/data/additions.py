@@ -56,9 +56,9 @@ class Addition:
     """In place of `compute`, for a column of one integer: from the codes of molecules to named rows."""
     version: int = 1
     """Raised when the values change: stored columns of an older version are computed again."""
-    counts: Callable[[np.ndarray, np.ndarray], dict[str, int]] | None = None
-    """From the rows of many molecules and the number of atoms of each to what the card and the summary say of them:
-    words that follow "molecules", and how many."""
+    counts: Callable[[np.ndarray, GraphArrays], dict[str, int]] | None = None
+    """From the rows of many molecules, and these molecules, to what the card and the summary say of them: words that
+    follow "molecules", and how many."""
     require: Callable[[], None] = lambda: None
     """Stops with a sentence where an optional package is missing, before work starts."""
 
@@ -93,10 +93,11 @@ def _conformers(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
     return conformers(mols)
 
 
-def _conformer_counts(coordinates: np.ndarray, atom_counts: np.ndarray) -> dict[str, int]:
-    from mesomer.chem.conformers import conformer_counts
+def _conformer_counts(coordinates: np.ndarray, graph: GraphArrays) -> dict[str, int]:
+    from mesomer.chem.conformers import conformer_marks
 
-    return conformer_counts(coordinates, atom_counts)
+    marks = conformer_marks(coordinates, graph.ends, graph.atom_counts, graph.bond_counts)
+    return {what: int(found.sum()) for what, found in marks.items()}
 
 
 def _atom_contexts(graph: GraphArrays) -> Contexts:
@@ -206,10 +207,7 @@ def compute_block(task: BlockTask) -> int:
     piece = shard.molecules.slice(task.start, task.stop)
     expected = {"molecule": len(piece), "atom": len(piece.atoms), "bond": len(piece.bonds)}[addition.column.level]
     if addition.contexts is not None:
-        graph = GraphArrays(
-            piece.atoms, piece.bonds, piece.ends, np.diff(piece.atom_offsets), np.diff(piece.bond_offsets)
-        )
-        found = addition.contexts(graph)
+        found = addition.contexts(piece.arrays)
         _check_rows(task, len(found.of_row), expected)
         write_contexts(task.path, found)
         return len(piece)
@@ -308,14 +306,14 @@ def record_addition(corpus: Corpus, name: str) -> None:
     write_card(corpus.path, card)
 
 
-def _counted(corpus: Corpus, name: str, counts: Callable[[np.ndarray, np.ndarray], dict[str, int]]) -> dict[str, int]:
+def _counted(corpus: Corpus, name: str, counts: Callable[[np.ndarray, GraphArrays], dict[str, int]]) -> dict[str, int]:
     """The counts of an added column, summed over all shards."""
     total: Counter[str] = Counter()
     for part in ("train", "held_out"):
         for number in range(len(corpus.shards(part))):
             molecules = corpus.open_shard(part, number).molecules
             column, stored = molecules.extras[name]
-            total.update(counts(column.decode(stored), np.diff(molecules.atom_offsets)))
+            total.update(counts(column.decode(stored), molecules.arrays))
     return dict(total)
 
 

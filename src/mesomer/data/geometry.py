@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesomer.chem.graph import MolGraph
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 _MOLECULES_A_TASK = 16
 _EXAMPLES, _LONGEST_EXAMPLE = 3, 60
+OWN = "that bring their coordinates"
+DRAWINGS = "drawn in the data in two dimensions, their coordinates computed"
 
 
 class _Task(NamedTuple):
@@ -29,56 +32,99 @@ def _place(task: _Task) -> tuple[list[int], list[MolGraph]]:
 
 
 def placed_graphs(
-    graphs: Sequence[MolGraph], mols: Sequence[Mol], workers: int | None = None, quiet: bool = False
+    graphs: Sequence[MolGraph],
+    mols: Sequence[Mol],
+    workers: int | None = None,
+    quiet: bool = False,
+    advance: Callable[[int], None] | None = None,
 ) -> list[MolGraph]:
-    """The graphs with coordinates, in the given order; as many workers as there are cores if not given."""
+    """The graphs with coordinates, in the given order.
+
+    Args:
+        graphs: One for each molecule.
+        mols: The molecules; the coordinates of those that bring theirs are taken as they are.
+        workers: Processes that compute the others'; as many as there are cores if not given.
+        quiet: Whether to show no progress.
+        advance: Told how many more molecules are ready, by one who shows the progress instead.
+    """
+    from mesomer.chem.conformers import in_space, placed
+
+    found = {at: placed(graphs[at], mol) for at, mol in enumerate(mols) if in_space(mol)}
+    others = [at for at in range(len(mols)) if at not in found]
 
     def tasks() -> Iterator[_Task]:
-        for start in range(0, len(mols), _MOLECULES_A_TASK):
-            part = slice(start, start + _MOLECULES_A_TASK)
-            yield _Task(list(range(len(mols)))[part], list(graphs[part]), list(mols[part]))
+        for start in range(0, len(others), _MOLECULES_A_TASK):
+            part = others[start : start + _MOLECULES_A_TASK]
+            yield _Task(part, [graphs[at] for at in part], [mols[at] for at in part])
 
-    found: dict[int, MolGraph] = {}
-    with Progress(len(mols), "molecules", "placing atoms in space", quiet) as bar:
+    with Progress(len(mols), "molecules", "placing atoms in space", quiet or advance is not None) as bar:
+        ready_here = advance or bar.advance
+        ready_here(len(found))
         for positions, ready in run_tasks(_place, tasks(), workers or available_cores()):
             found.update(zip(positions, ready, strict=True))
-            bar.advance(len(positions))
+            ready_here(len(positions))
     return [found[at] for at in range(len(mols))]
 
 
+class Geometry:
+    """What is to be told of the coordinates of many molecules, which come part by part."""
+
+    def __init__(self) -> None:
+        self.molecules = 0
+        self._marked: Counter[str] = Counter()
+        self._brought: Counter[str] = Counter()
+        self._examples: dict[str, list[Mol]] = {}
+
+    def add(self, graphs: Sequence[MolGraph], mols: Sequence[Mol] | None = None) -> None:
+        """Counts graphs that have coordinates; with their molecules, also what these bring, and some are kept."""
+        from mesomer.chem.conformers import graph_marks, in_space
+
+        self.molecules += len(graphs)
+        for what, marks in graph_marks(graphs).items():
+            self._marked[what] += int(marks.sum())
+            if mols is not None:
+                examples = self._examples.setdefault(what, [])
+                examples += [mols[at] for at in marks.nonzero()[0][: _EXAMPLES - len(examples)].tolist()]
+        for mol in mols or ():
+            self._brought[OWN] += in_space(mol)
+            self._brought[DRAWINGS] += mol.GetNumConformers() > 0 and not in_space(mol)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Words that follow "molecules", and how many."""
+        return dict(self._brought + Counter()) | dict(self._marked)
+
+    def sentences(self) -> list[str]:
+        """Where some molecules bring coordinates and others do not; how many have those of a drawing, or atoms on top
+        of each other; with the first few where molecules were given.
+        """
+        told = self._mixture()
+        for what, count in self._marked.items():
+            if count:
+                told.append(f"{count:,} of {self.molecules:,} molecules {what}{self._shown(what, count)}.")
+        return told
+
+    def _mixture(self) -> list[str]:
+        own, drawings = self._brought[OWN], self._brought[DRAWINGS]
+        if own == self.molecules or not (own or drawings):
+            return []
+        unused = f", {drawings:,} of them drawn in the data, in two dimensions" if drawings else ""
+        return [
+            f"Own coordinates in space: {own:,} of {self.molecules:,} molecules; computed for {self.molecules - own:,}"
+            f"{unused}."
+        ]
+
+    def _shown(self, what: str, count: int) -> str:
+        from rdkit import Chem
+
+        texts = [Chem.MolToSmiles(mol) for mol in self._examples.get(what, [])]
+        short = [text if len(text) <= _LONGEST_EXAMPLE else f"{text[:_LONGEST_EXAMPLE]}…" for text in texts]
+        more = f" and {count - len(short):,} more" if count > len(short) else ""
+        return f": {', '.join(short)}{more}" if short else ""
+
+
 def geometry_warnings(graphs: Sequence[MolGraph], mols: Sequence[Mol] | None = None) -> list[str]:
-    """A sentence on molecules whose coordinates are those of a drawing, and one on atoms on top of each other.
-
-    With the molecules, the first few of them are shown, and where some bring coordinates and others do not, that is
-    told too.
-    """
-    from mesomer.chem.conformers import graph_marks
-
-    told = [] if mols is None else _mixture(mols)
-    for what, marks in graph_marks(graphs).items():
-        if marks.any():
-            shown = "" if mols is None else _shown([mols[at] for at in marks.nonzero()[0].tolist()])
-            told.append(f"{marks.sum():,} of {len(graphs):,} molecules {what}{shown}.")
-    return told
-
-
-def _mixture(mols: Sequence[Mol]) -> list[str]:
-    from mesomer.chem.conformers import in_space
-
-    own = sum(in_space(mol) for mol in mols)
-    drawings = sum(mol.GetNumConformers() > 0 and not in_space(mol) for mol in mols)
-    if own == len(mols) or not (own or drawings):
-        return []
-    unused = f", {drawings:,} of which are drawn in the data, in two dimensions" if drawings else ""
-    return [
-        f"{own:,} of {len(mols):,} molecules bring their coordinates, those of the other {len(mols) - own:,} were "
-        f"computed{unused}."
-    ]
-
-
-def _shown(mols: Sequence[Mol]) -> str:
-    from rdkit import Chem
-
-    texts = [Chem.MolToSmiles(mol) for mol in mols[:_EXAMPLES]]
-    short = [text if len(text) <= _LONGEST_EXAMPLE else f"{text[:_LONGEST_EXAMPLE]}…" for text in texts]
-    return ": " + ", ".join(short) + (f" and {len(mols) - len(short):,} more" if len(mols) > len(short) else "")
+    """`Geometry.sentences` of graphs that all have coordinates."""
+    geometry = Geometry()
+    geometry.add(graphs, mols)
+    return geometry.sentences()

@@ -3,7 +3,8 @@
 Rows that are no molecule or have a bad label in any target are rejected with the reason; rows without any label are
 counted and left out. Rows of the same molecule (equal canonical SMILES) under the same conditions are one example and
 are merged: regression takes the mean of their labels, classes the majority, and a tie leaves the example without that
-label. Rows are never merged across a column that decides the split (`repeats`). The small functions at the end say when
+label. Of merged rows the first that has a structure in space gives the example's, else the first gives its drawing or
+graph. Rows are never merged across a column that decides the split (`repeats`). The small functions at the end say when
 there are too few labels to go on.
 """
 
@@ -59,6 +60,8 @@ class Labelled:
     """Rows that went into another row of the same example."""
     conflicts: dict[str, int]
     """Examples whose rows have different labels, for each target."""
+    structures: int = 0
+    """Examples whose rows bring different coordinates in space, of which the first are used."""
     left_out: int = 0
     """Usable rows left out because their molecule is used in another part, or at an earlier time."""
     warnings: list[str] = field(default_factory=list)
@@ -135,6 +138,7 @@ def read_labels(
     kept = [at for at in range(len(groups)) if not np.isnan(merged_y[at]).all()]
     groups, merged_y = [groups[at] for at in kept], merged_y[kept]
     first = [group[0] for group in groups]
+    placed = [_in_space(group, rows.mols) for group in groups]
     if not first:
         raise MesomerError(
             f"No row of {table.name} has both a readable molecule and a usable label.", "Run mesomer check on it."
@@ -149,7 +153,7 @@ def read_labels(
     return Labelled(
         smiles=[rows.smiles[at] for at in first],
         canonical=[rows.canonical[at] for at in first],
-        mols=[rows.mols[at] for at in first],
+        mols=[rows.mols[own[0] if own else at] for at, own in zip(first, placed, strict=True)],
         rows=[rows.rows[at] for at in first],
         all_rows=[[rows.rows[at] for at in group] for group in groups],
         y=merged_y,
@@ -160,6 +164,7 @@ def read_labels(
         unlabelled=unlabelled,
         merged=sum(len(group) - 1 for group in groups),
         conflicts=conflicts,
+        structures=sum(_differ([rows.mols[at] for at in own]) for own in placed),
         left_out=int(left_out.sum()),
         warnings=warnings,
     )
@@ -206,6 +211,19 @@ def _merge(y: np.ndarray, groups: list[list[int]], tasks: Sequence[TaskInfo]) ->
             conflicts[task.name] += bool((values != values[0]).any())
             merged[number, at] = values.mean() if task.type == "regression" else _majority(values)
     return merged, conflicts
+
+
+def _in_space(group: list[int], mols: Sequence[Mol]) -> list[int]:
+    """The rows of a group whose molecules bring coordinates in space."""
+    from mesomer.chem.conformers import in_space
+
+    return [at for at in group if in_space(mols[at])]
+
+
+def _differ(mols: Sequence[Mol]) -> bool:
+    """Whether not all of some molecules have the coordinates of the first."""
+    positions = [mol.GetConformer().GetPositions() for mol in mols]
+    return any(not np.array_equal(found, positions[0]) for found in positions[1:])
 
 
 def _majority(values: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from mesomer.chem.graph import GraphArrays
 from mesomer.chem.schema import ATOM_BYTES, BOND_BYTES, SCHEMA_VERSION
 from mesomer.errors import MesomerError
 
@@ -75,6 +76,11 @@ class Molecules:
 
     def __len__(self) -> int:
         return len(self.number)
+
+    @property
+    def arrays(self) -> GraphArrays:
+        """The molecules' graphs."""
+        return GraphArrays(self.atoms, self.bonds, self.ends, np.diff(self.atom_offsets), np.diff(self.bond_offsets))
 
     def slice(self, start: int, stop: int) -> Molecules:
         """Molecules start to stop - 1, as views."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mesomer.data.readers import READERS, Block, Reader, format_suffix, is_absent
+from mesomer.data.readers import READERS, Block, Reader, format_suffix, holds_structures, is_absent
 from mesomer.data.readers.frames import Frame, Molecules
 from mesomer.data.readers.text import reading
 from mesomer.data.roles import find_smiles_column, listed, named_columns
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
 _SAMPLE_ROWS = 50
+_OTHER_FORMATS = {".cdx", ".cdxml", ".cif", ".ent", ".mae", ".mol2", ".pdb", ".pdbqt", ".xyz"}
 _FRAMES = ("pandas", "polars", "pyarrow")
 
 
@@ -251,7 +252,20 @@ def _file_reader(path: Path) -> Reader:
     with reading(path), open(path, "rb") as handle:
         if handle.read(4) == b"PAR1":
             return READERS[".parquet"](path)
-    return READERS.get(format_suffix(path), READERS[""])(path)
+    suffix = format_suffix(path)
+    if suffix in _OTHER_FORMATS:
+        raise MesomerError(
+            f"{path} is named as a {suffix} file, a format that is not read here.",
+            "Write the molecules to an SDF file, which keeps coordinates, or their SMILES to a CSV file.",
+        )
+    opener = READERS.get(suffix, READERS[""])
+    with reading(path):
+        renamed = opener is not READERS[".sdf"] and holds_structures(path)
+    if not renamed:
+        return opener(path)
+    found = READERS[".sdf"](path)
+    found.note(f"{path} is an SDF file by its content; read as such.")
+    return found
 
 
 def _text(value: Any) -> str | None:

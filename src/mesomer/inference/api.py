@@ -145,9 +145,7 @@ def molecules_in_chunks(smiles: Any, max_atoms: int, device: str) -> Table:
 def shown(table: Table, wanted: Wanted, label: str, quiet: bool = False) -> Iterator[Any]:
     """`table_rows`, counted on a progress display."""
     with Progress(table.rows, "molecules", label, quiet) as bar:
-        for chunk, rows in table_rows(table, wanted):
-            yield chunk, rows
-            bar.advance(len(chunk))
+        yield from table_rows(table, wanted, advance=bar.advance)
 
 
 def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[Any, list[str | None]]:

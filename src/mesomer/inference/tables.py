@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mesomer.data.geometry import Geometry
 from mesomer.data.outputs import Result
 from mesomer.data.tables import Chunk, Table
 from mesomer.data.writers import TableWriter, check_names, output_suffix
@@ -16,7 +17,7 @@ from mesomer.errors import MesomerError
 from mesomer.files import check_writable
 from mesomer.inference.embed import Embedder
 from mesomer.inference.predict import TablePredictor
-from mesomer.inference.rows import Rows, Wanted, table_rows
+from mesomer.inference.rows import Rows, Wanted, present, table_rows
 from mesomer.progress import Progress
 
 DTYPES = ("float32", "float16")
@@ -95,13 +96,11 @@ def _write(
     label: str,
 ) -> dict[str, Any]:
     """Chunk by chunk: molecules, results, file; the file appears when the last row is in it."""
-    from mesomer.chem.conformers import graph_counts
-
     failures: Counter[str] = Counter()
-    geometry: Counter[str] = Counter()
+    geometry = Geometry()
     total = table.rows if table.rows is not None else table.estimated_rows
     with Progress(total, "molecules", label) as bar, TableWriter.like(table, output, columns, metadata) as writer:
-        for chunk, rows in table_rows(table, wanted, workers):
+        for chunk, rows in table_rows(table, wanted, workers, bar.advance):
             results = compute(chunk, rows)
             for at, reason in enumerate(results[reason_column]):
                 if reason is None:
@@ -110,9 +109,9 @@ def _write(
                 if on_error == "stop":
                     raise _stopped(table, chunk, at, reason)
             if wanted.coordinates:
-                geometry.update(graph_counts(rows.graphs))
+                _, graphs, mols = present(chunk, rows)
+                geometry.add(graphs, mols)
             writer.write(chunk, results)
-            bar.advance(len(chunk))
         count = writer.rows
         rate = bar.rate
     return {
@@ -120,8 +119,9 @@ def _write(
         "rows": count,
         "failed": sum(failures.values()),
         "failures": dict(failures.most_common()),
-        "molecules_per_second": round(rate, 1),
-        "geometry": dict(geometry),
+        "molecules_per_second": round(rate, 1 if rate >= 10 else 3),
+        "geometry": geometry.counts,
+        "geometry_warnings": geometry.sentences(),
     }
 
 

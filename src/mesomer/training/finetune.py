@@ -282,6 +282,9 @@ def labelled_splits(
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]
     if coordinates:
         warnings += geometry_warnings(prepared.graphs, labelled.mols)
+        if count := labelled.structures:
+            of = f"{count:,} molecule{'s' * (count > 1)}"
+            warnings.append(f"Repeated rows of {of} bring different coordinates; used: the first.")
     if (advice := few_labels_warning(labelled)) is not None and not options.probe:
         warnings.append(advice)
     return LabelledSplits(table, labelled, prepared, splits, warnings)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mesomer.data.readers.base import Block, Reader, reader
-from mesomer.data.readers.text import TextFile
+from mesomer.data.readers.text import TextFile, open_bytes
 from mesomer.errors import MesomerError
 
 MAX_RECORD_CHARACTERS = 1 << 26
+_COUNTS_LINE, _HEAD_BYTES = 3, 4096
 _PROPERTY = re.compile(r">[^<]*<([^>]*)>")
 
 
@@ -39,6 +40,13 @@ def records(file: TextFile) -> Iterator[tuple[int, str]]:
                 )
         if any(text.strip() for text in held):
             yield start, "".join(held)
+
+
+def holds_structures(path: Path) -> bool:
+    """Whether a file is one of structures by its content, whatever its name: the fourth line names the version."""
+    with open_bytes(path) as stream:
+        lines = stream.read(_HEAD_BYTES).splitlines()
+    return len(lines) > _COUNTS_LINE and lines[_COUNTS_LINE].rstrip().endswith((b"V2000", b"V3000"))
 
 
 def take_apart(record: str) -> tuple[str, str, dict[str, str]]:

@@ -171,7 +171,7 @@ class Lines:
 
 def empty_file(path: Path) -> MesomerError:
     """The error for a file without content."""
-    return MesomerError(f"{path} is empty.", "It needs a line of column names and one row per molecule.")
+    return MesomerError(f"{path} is empty.", "A table has a line of column names and one row per molecule.")
 
 
 def has_control_characters(text: str) -> bool:
