@@ -78,9 +78,9 @@ class Plan:
         self._drop_other_settings()
 
     def _drop_other_settings(self) -> None:
-        """Cells of later seeds whose setting is not the chosen one (the search was repeated) count for nothing."""
-        cells = self.results.cells
-        for cell in [key for key in cells if key.seed and key.setting]:
+        """Cells whose setting is no longer the chosen one (the search was repeated) count for nothing."""
+        cells, searched = self.results.cells, set(self.first)
+        for cell in [key for key in cells if key.setting and key not in searched]:
             if self.results.setting(cell.set, cell.arm) != cell.setting:
                 del cells[cell]
 

@@ -27,6 +27,7 @@ from worth_design import (
     TEST_TO_TRAIN,
     Cell,
     Facts,
+    searching,
 )  # fmt: skip
 
 from mesomer.comparison import Difference, compare
@@ -58,7 +59,8 @@ class Results:
         """The setting that an arm keeps: the best validation score of seed 0; None before all have been tried."""
         if ARMS[arm].kind != "network":
             return ""
-        tried = [(setting, self.cells.get(Cell(name, arm, 0, setting))) for setting in SETTINGS]
+        search = searching(arm, self.arms)
+        tried = [(setting, self.cells.get(Cell(name, search, 0, setting))) for setting in SETTINGS]
         scores = {}
         for setting, cell in tried:
             if cell is None:
@@ -66,7 +68,9 @@ class Results:
             if cell["valid"] is not None:
                 scores[setting] = -cell["valid"] if BETTER[cell["metric"]] == "min" else cell["valid"]
         if not scores:
-            raise MesomerError(f"No setting of {arm} on {name} has a validation score.", "Look at its learning curves.")
+            raise MesomerError(
+                f"No setting of {search} on {name} has a validation score.", "Look at its learning curves."
+            )
         return max(scores, key=scores.__getitem__)
 
     def scores(self, name: str, arm: str) -> dict[int, float]:

@@ -184,6 +184,23 @@ def test_an_interrupted_run_has_all_sets_and_arms_equally_far(tmp_path, toy):
     assert plan.next(done) is None, "a setting is chosen only when all four were tried"
 
 
+def test_a_network_with_descriptors_takes_the_setting_of_the_one_without(tmp_path, toy):
+    arms = ["pretrained", "pretrained+descriptors"]
+    facts = command.facts_of(toy, ["esol"])
+    plan = command.Plan(tmp_path, facts, ["esol"], arms, [0, 1])
+    assert {cell.arm for cell in plan.first} == {"pretrained"}
+    for at, cell in enumerate(plan.first):
+        plan.results.cells[cell] = {"metric": "rmse", "valid": [3.0, 1.0, 2.0, 4.0][at], "test": 1.0, "seconds": 1.0}
+    slow = plan.first[1].setting
+    assert plan.remaining() == [
+        Cell("esol", "pretrained+descriptors", 0, slow),
+        Cell("esol", "pretrained", 1, slow),
+        Cell("esol", "pretrained+descriptors", 1, slow),
+    ]
+    alone = command.Plan(tmp_path, facts, ["esol"], arms[1:], [0, 1])
+    assert len(alone.first) == 4
+
+
 def test_no_cell_starts_that_would_end_too_late(tmp_path, toy, capsys):
     run(tmp_path, toy, *SMALL, "--minutes", "0")
     assert not (tmp_path / "out" / "cells").exists()
