@@ -28,7 +28,13 @@ class Published:
     def __init__(
         self, folder: str, batches: Sequence[Sequence[str]], placed: Mapping[str, Mol], sizes: Mapping[str, int]
     ) -> None:
-        sys.path.insert(0, str(Path(folder) / "src"))
+        source = Path(folder) / "src"
+        if not (source / "huggingmolecules").is_dir():
+            raise MesomerError(
+                f"The published code is not in {folder}, which has no src/huggingmolecules.",
+                "Give a copy of the repository gmum/huggingmolecules, or leave --published out.",
+            )
+        sys.path.insert(0, str(source))
         sys.modules.setdefault("gdown", ModuleType("gdown"))
         try:
             from huggingmolecules import RMatConfig, RMatFeaturizer, RMatModel

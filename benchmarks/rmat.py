@@ -221,14 +221,16 @@ def print_memory(arguments: Sequence[str], contestants: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--published", help="folder of the published code's repository")
+    parser.add_argument(
+        "--published", help="folder of the published code's repository; without it, ours alone is timed"
+    )
     parser.add_argument("--data", help="table of molecules; the demonstration set if not given")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2, help="of the network; featurising has one core")
+    parser.add_argument("--batch", type=int, default=32, help="molecules")
     parser.add_argument("--count", type=int, default=2, help="different batches")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", default="base", choices=sorted(sizes("rmat")))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5, help="turns through all batches")
+    parser.add_argument("--size", default="base", choices=sorted(sizes("rmat")), help="of the network")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawn molecules and the first weights")
     parser.add_argument("--memory_of", help=argparse.SUPPRESS)
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(given)
@@ -244,6 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _measure_memory(options, data, published)
         return
     print(facts(options.data, data.texts, options.seed))
+    if published is None:
+        print("The published code is not given (--published): every figure is of our code alone.")
     print(f"mean {np.mean([mol.GetNumAtoms() + 1 for mol in data.mols.values()]):.1f} nodes, the dummy counted")
     network = _network(options.size, options.seed, published)
     assert isinstance(network.encoder, RMat)
@@ -272,4 +276,8 @@ def _measure_memory(options: argparse.Namespace, data: Data, published: Publishe
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MesomerError as error:
+        print(f"rmat.py: {error}", file=sys.stderr)
+        sys.exit(2)

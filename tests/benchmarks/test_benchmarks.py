@@ -105,6 +105,7 @@ def test_quickstart_prints_its_stages(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_rmat_prints_featurizing_rates_shares_of_the_peak_and_memory() -> None:
     text = said("rmat.py", "--size", "small", "--threads", 1, "--batch", 2, "--count", 1, "--rounds", 1)
+    assert "The published code is not given (--published): every figure is of our code alone." in text
     for given in ("coordinates given", "coordinates given, with pair features"):
         assert re.search(rf"featurizing, ours, {given}: {NUMBER} molecules/s on one core", text), text
     assert re.search(rf"ours, from SMILES: {NUMBER} molecules/s on one core, {NUMBER} of RDKit's embedding", text), text
@@ -113,3 +114,10 @@ def test_rmat_prints_featurizing_rates_shares_of_the_peak_and_memory() -> None:
             line = rf"{task}, batch 2, {precision}: {NUMBER} molecules/s, \d+% of {NUMBER} GFLOP/s"
             assert re.search(line, text), text
             assert re.search(rf"{task}, {precision}: peak memory {NUMBER} MB", text), text
+
+
+def test_rmat_says_plainly_that_the_published_code_is_not_there(tmp_path: Path) -> None:
+    command = [sys.executable, str(FOLDER / "rmat.py"), "--published", str(tmp_path), "--batch", "1", "--count", "1"]
+    done = subprocess.run([*command, "--size", "small"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"rmat.py: The published code is not in {tmp_path}" in done.stderr
