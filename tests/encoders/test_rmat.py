@@ -360,6 +360,7 @@ def test_config_rebuilds_the_encoder(variant):
         ("rmat", {"rules": "mine"}),
         ("rmat", {"hidden_size": 15}),
         ("rmat", {"blocks": 0}),
+        ("rmat", {"ffn_hidden": 0}),
         ("rmat", {"cutoff": 0.0}),
         ("rmat", {"radial_functions": 0}),
         ("rmat", {"pooling": "mine"}),

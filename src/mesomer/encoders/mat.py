@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import register
-from mesomer.encoders.rmat_blocks import FeedForward, NodeAttention, NodeBlock, NodeEncoder, Part, check_sizes
+from mesomer.encoders.rmat_blocks import NodeAttention, NodeEncoder, Part
 from mesomer.encoders.rmat_features import Layout, NodeFeatures, adjacency, coordinates_of, distances
 from mesomer.errors import MesomerError, unknown_name
 
@@ -72,7 +72,6 @@ class Mat(NodeEncoder):
         distance_share: float = 0.33,
         pooling: str = "mean",
     ) -> None:
-        check_sizes(hidden_size, heads, blocks, ffn_layers)
         if kernel not in KERNELS:
             raise unknown_name("kernel of distances", kernel, KERNELS)
         if min(attention_share, distance_share) < 0 or attention_share + distance_share > 1:
@@ -81,24 +80,17 @@ class Mat(NodeEncoder):
             )
         super().__init__(
             NodeFeatures(leading=1),
-            [
-                NodeBlock(
-                    MixedAttention(hidden_size, heads, dropout, attention_share),
-                    FeedForward(hidden_size, hidden_size, ffn_layers, activation, dropout),
-                    hidden_size,
-                    dropout,
-                )
-                for _ in range(blocks)
-            ],
+            lambda: MixedAttention(hidden_size, heads, dropout, attention_share),
             hidden_size=hidden_size,
+            heads=heads,
+            blocks=blocks,
+            ffn_hidden=hidden_size,
+            ffn_layers=ffn_layers,
+            activation=activation,
             dropout=dropout,
             pooling=pooling,
-            options={
-                "hidden_size": hidden_size, "heads": heads, "blocks": blocks, "ffn_layers": ffn_layers,
-                "activation": activation, "dropout": dropout, "kernel": kernel, "attention_share": attention_share,
-                "distance_share": distance_share, "pooling": pooling,
-            },
-        )  # fmt: skip
+            own={"kernel": kernel, "attention_share": attention_share, "distance_share": distance_share},
+        )
         self.kernel, self.attention_share, self.distance_share = kernel, attention_share, distance_share
 
     def relations(self, batch: GraphBatch, layout: Layout) -> Tensor:

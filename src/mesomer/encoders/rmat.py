@@ -31,15 +31,7 @@ from torch import Tensor, nn
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import register
 from mesomer.encoders.blocks import Dropout
-from mesomer.encoders.rmat_blocks import (
-    LEAKY_SLOPE,
-    FeedForward,
-    NodeAttention,
-    NodeBlock,
-    NodeEncoder,
-    Part,
-    check_sizes,
-)
+from mesomer.encoders.rmat_blocks import LEAKY_SLOPE, NodeAttention, NodeEncoder, Part
 from mesomer.encoders.rmat_features import Layout, NodeFeatures, PairFeatures, coordinates_of
 from mesomer.errors import MesomerError, unknown_name
 
@@ -186,35 +178,28 @@ class RMat(NodeEncoder):
         rules: str = "code",
         pooling: str = "mean",
     ) -> None:
-        check_sizes(hidden_size, heads, blocks, ffn_layers)
         if rules not in RULES:
             raise unknown_name("value of R-MAT's option rules", rules, RULES)
-        if radial_functions < 1 or cutoff <= 0 or exponent < 0 or ffn_hidden < 1:
+        if radial_functions < 1 or cutoff <= 0 or exponent < 0:
             raise MesomerError(
-                f"R-MAT has {radial_functions} radial functions, cutoff {cutoff}, exponent {exponent} and "
-                f"{ffn_hidden} hidden units.",
-                "Functions and units are 1 or more, the cutoff is above 0, the exponent 0 or more.",
+                f"No R-MAT has {radial_functions} radial functions, cutoff {cutoff} and exponent {exponent}.",
+                "Functions are 1 or more, the cutoff (in Å) is above 0, the exponent 0 or more.",
             )
         pairs = PairFeatures(radial_functions, cutoff, exponent)
         super().__init__(
             NodeFeatures(leading=2),
-            [
-                NodeBlock(
-                    RelativeAttention(hidden_size, heads, pairs.width, dropout, rules),
-                    FeedForward(hidden_size, ffn_hidden, ffn_layers, activation, dropout),
-                    hidden_size,
-                    dropout,
-                )
-                for _ in range(blocks)
-            ],
+            lambda: RelativeAttention(hidden_size, heads, pairs.width, dropout, rules),
             hidden_size=hidden_size,
+            heads=heads,
+            blocks=blocks,
+            ffn_hidden=ffn_hidden,
+            ffn_layers=ffn_layers,
+            activation=activation,
             dropout=dropout,
             pooling=pooling,
-            options={
-                "hidden_size": hidden_size, "heads": heads, "blocks": blocks, "ffn_hidden": ffn_hidden,
-                "ffn_layers": ffn_layers, "activation": activation, "dropout": dropout,
-                "radial_functions": radial_functions, "cutoff": cutoff, "exponent": exponent, "rules": rules,
-                "pooling": pooling,
+            own={
+                "ffn_hidden": ffn_hidden, "radial_functions": radial_functions, "cutoff": cutoff, "exponent": exponent,
+                "rules": rules,
             },
         )  # fmt: skip
         self.pairs = pairs

@@ -10,7 +10,7 @@ Shapes: `A` atoms, `M` molecules, `T` = A + M nodes, dummy first in each molecul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
@@ -128,21 +128,50 @@ class NodeEncoder(Encoder):
     def __init__(
         self,
         features: NodeFeatures,
-        blocks: list[NodeBlock],
+        attention: Callable[[], NodeAttention],
         *,
         hidden_size: int,
+        heads: int,
+        blocks: int,
+        ffn_hidden: int,
+        ffn_layers: int,
+        activation: str,
         dropout: float,
         pooling: str,
-        options: dict[str, Any],
+        own: dict[str, Any],
     ) -> None:
-        super().__init__()
+        """`attention` makes that of one block; `own` are the options that the subclass has besides the shared ones.
+
+        Raises `MesomerError` at sizes that no network has, and at an unknown pooling.
+        """
+        if min(hidden_size, heads, blocks, ffn_hidden, ffn_layers) < 1 or hidden_size % heads:
+            raise MesomerError(
+                f"No network has hidden size {hidden_size}, {heads} heads, {blocks} blocks, {ffn_layers} layers of "
+                f"{ffn_hidden} units in its feed-forward networks.",
+                "All are 1 or more, and the hidden size is a multiple of the heads.",
+            )
         if pooling not in POOLINGS:
             raise unknown_name("pooling", pooling, POOLINGS)
-        self.width, self.pooling, self._options = hidden_size, pooling, options
+        super().__init__()
+        self.width, self.pooling = hidden_size, pooling
+        self._options = {
+            "hidden_size": hidden_size, "heads": heads, "blocks": blocks, "ffn_layers": ffn_layers,
+            "activation": activation, "dropout": dropout, "pooling": pooling, **own,
+        }  # fmt: skip
+        # before the embedding, so that a seed gives the weights it always gave
+        made = [
+            NodeBlock(
+                attention(),
+                FeedForward(hidden_size, ffn_hidden, ffn_layers, activation, dropout),
+                hidden_size,
+                dropout,
+            )
+            for _ in range(blocks)
+        ]
         self.features = features
         self.embed = nn.Linear(features.width, hidden_size)
         self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(made)
         self.norm = nn.LayerNorm(hidden_size)
         self.readout_views = (NODES,)
         for part in self.modules():
@@ -197,13 +226,3 @@ class NodeEncoder(Encoder):
             nodes = nodes.index_select(0, torch.argsort(rows))
         atoms = torch.arange(batch.num_atoms, device=nodes.device) + batch.atom_molecule + 1
         return EncoderOutput({NODES: nodes, ATOMS: nodes.index_select(0, atoms)})
-
-
-def check_sizes(hidden_size: int, heads: int, blocks: int, ffn_layers: int) -> None:
-    """Stops at sizes that no network has."""
-    if min(hidden_size, heads, blocks, ffn_layers) < 1 or hidden_size % heads:
-        raise MesomerError(
-            f"No network has hidden size {hidden_size}, {heads} heads, {blocks} blocks, {ffn_layers} layers in its "
-            "feed-forward networks.",
-            "All are 1 or more, and the hidden size is a multiple of the heads.",
-        )
