@@ -8,7 +8,14 @@ from small_corpora import demo_rows
 from small_models import write_table
 
 from mesomer.errors import MesomerError
-from mesomer.studies.checks import check_columns, check_splits, data_checks, require_apart, require_molecules
+from mesomer.studies.checks import (
+    check_columns,
+    check_splits,
+    data_checks,
+    require_apart,
+    require_molecules,
+    require_scaffolds,
+)
 from mesomer.studies.design import StudyOptions
 from mesomer.studies.molecules import draw, read_molecules
 from mesomer.studies.prepare import prepare
@@ -67,12 +74,32 @@ def test_a_scaffold_in_half_of_the_molecules_is_refused_and_in_half_a_fold_noted
     chains = [f"{'C' * at}O" for at in range(1, 40)]
     study = read({"smiles": [*chains, *SMILES[:30]], "y": range(69)})
     with pytest.raises(MesomerError, match="39 of 69 molecules have no ring at all") as caught:
-        check_splits(study, "scaffold", draw(study, "scaffold", 1, 5), 1, 5)
+        require_scaffolds(study, ("random", "scaffold"))
     assert caught.value.hint == "Use --splits random."
     study = read({"smiles": [*chains[:15], *SMILES[:50]], "y": range(65)})
     notes = check_splits(study, "scaffold", draw(study, "scaffold", 1, 5), 1, 5)
     assert (notes[0].check, notes[0].severity) == ("dominating scaffold", "caution")
     assert set(notes[0].rows) <= set(range(1, 17)) and len(notes[0].smiles) == 4
+
+
+def test_few_scaffolds_are_refused_before_splits_are_drawn(request_of, tmp_path):
+    chains = ["C" * (at % 9 + 1) for at in range(40)]
+    rings = ("c1ccccc1", "C1CCCCC1", "c1ccncc1")
+    for count, said, hint in (
+        (1, "40 of 40 molecules have the scaffold", "--splits random"),
+        (3, "scaffold groups are too few", "--splits random or fewer"),
+    ):
+        smiles = [rings[at % count] + "N" * (at % 2) + chain + "O" * (at // 18) for at, chain in enumerate(chains)]
+        path = write_table(tmp_path / f"{count}.csv", {"smiles": smiles, "y": [at / 10 for at in range(40)]})
+        with pytest.raises(MesomerError, match=said) as caught:
+            prepare(request_of(path, ("y",)), StudyOptions(folds=4, arms=("ecfp_forest", "mean")))
+        assert hint in caught.value.hint
+
+
+def test_too_few_of_a_class_says_how_many_are_needed(read):
+    with pytest.raises(MesomerError, match="only 3 of the class '1' are too few for a study") as caught:
+        require_molecules(read({"smiles": SMILES, "y": [1] * 3 + [0] * 57}), StudyOptions(), 5)
+    assert "4 of each class" in caught.value.hint
 
 
 def test_a_feature_column_that_is_the_label_in_disguise(read):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -165,6 +166,20 @@ def test_when_the_time_is_up_there_is_a_report_of_what_is_finished(table, tmp_pa
     finished = {row["arm"] for row in rows_of(tmp_path / "late" / "results.csv")}
     monkeypatch.undo()
     assert finished and run_study(request, OPTIONS)["state"] == "done"
+
+
+def test_a_plan_that_is_refused_leaves_nothing_behind(table, tmp_path, request_of):
+    request = request_of(table, output="short")
+    with pytest.raises(MesomerError, match="Even the smallest study") as refused:
+        run_study(request, StudyOptions(**{**vars(OPTIONS), "minutes": 1e-6}))
+    assert "--arms" in refused.value.hint and not (tmp_path / "short").exists()
+    arms = ("pretrained", "random", "mean")
+    other = request_of(table, output="short")
+    fewer = StudyOptions(**{**vars(OPTIONS), "arms": arms, "trials": 1, "epochs": 1, "label_shares": ()})
+    assert run_study(other, fewer)["state"] == "done"
+    with pytest.raises(MesomerError, match="holds another run"):
+        run_study(dataclasses.replace(other, config={"data": "else"}), fewer)
+    assert (tmp_path / "short" / "report.html").exists()
 
 
 def test_planning_writes_nothing(table, tmp_path, request_of):

@@ -64,7 +64,10 @@ def require_molecules(study: StudyData, options: StudyOptions, repeats: int) -> 
     if rarest is not None and rarest[1] // LEAST_OF_CLASS < count // LEAST_IN_FOLD:
         what += f" with only {rarest[1]} of the class {rarest[0]!r}"
     if folds < 2:
-        raise MesomerError(f"{what} are too few for a study.", f"It needs {2 * LEAST_IN_FOLD} molecules and more.")
+        of_class = "" if rarest is None else f", and {2 * LEAST_OF_CLASS} of each class"
+        raise MesomerError(
+            f"{what} are too few for a study.", f"It needs {2 * LEAST_IN_FOLD} molecules and more{of_class}."
+        )
     seen = smallest_detectable(1.0, cross_validation(repeats, folds))
     raise MesomerError(
         f"{what} are too few for {options.folds} folds.",
@@ -164,18 +167,31 @@ def _largest(study: StudyData, split: str, repeats: int, folds: int) -> str:
     return f"The largest design that works is {ways}."
 
 
-def _scaffold_notes(study: StudyData, split: str, drawn: Sequence[Split], folds: int) -> list[Check]:
-    """Stops at one scaffold in half of the molecules; a note on one that fills half a fold."""
-    if rule_of(split) != "scaffold_cv":
-        return []
-    name, most = Counter(study.molecules.scaffolds(False)).most_common(1)[0]
-    count = len(study.keys)
-    shown = f"the scaffold {name}" if name else "no ring at all"
-    if 2 * most > count:
+def require_scaffolds(study: StudyData, splits: Sequence[str]) -> None:
+    """Stops at one scaffold in half of the molecules, before scaffold splits are drawn that cannot differ."""
+    if "scaffold_cv" not in map(rule_of, splits):
+        return
+    shown, most = _largest_scaffold(study)[1:]
+    if 2 * most > len(study.keys):
         raise MesomerError(
-            f"{most:,} of {count:,} molecules have {shown}: scaffold splits would hardly differ from one another.",
+            f"{most:,} of {len(study.keys):,} molecules have {shown}: scaffold splits would hardly differ from one "
+            "another.",
             "Use --splits random.",
         )
+
+
+def _largest_scaffold(study: StudyData) -> tuple[str, str, int]:
+    """The most frequent scaffold, what to call it, and how many molecules have it."""
+    name, most = Counter(study.molecules.scaffolds(False)).most_common(1)[0]
+    return name, f"the scaffold {name}" if name else "no ring at all", most
+
+
+def _scaffold_notes(study: StudyData, split: str, drawn: Sequence[Split], folds: int) -> list[Check]:
+    """A note on a scaffold that fills half a fold."""
+    if rule_of(split) != "scaffold_cv":
+        return []
+    name, shown, most = _largest_scaffold(study)
+    count = len(study.keys)
     if 2 * most * folds <= count:
         return []
     rows = tuple(study.data.rows[at] for at, text in enumerate(study.molecules.scaffolds(False)) if text == name)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from mesomer.chem.descriptors import descriptor_names
 from mesomer.data.geometry import geometry_warnings
-from mesomer.data.splits import Split
+from mesomer.data.splits import Split, find_rule
 from mesomer.encoders.base import encoder_class
 from mesomer.errors import MesomerError
 from mesomer.studies.arms import Arm, choose
-from mesomer.studies.checks import Check, check_columns, check_splits, data_checks, require_molecules
-from mesomer.studies.design import StudyOptions
+from mesomer.studies.checks import Check, check_columns, check_splits, data_checks, require_molecules, require_scaffolds
+from mesomer.studies.design import StudyOptions, rule_of
 from mesomer.studies.molecules import StudyData, draw, read_molecules
 from mesomer.studies.scoring import Labels, zone_of
 from mesomer.studies.units import units_of
@@ -52,12 +52,24 @@ def prepare(request: Request, options: StudyOptions) -> Prepared:
     require_molecules(study, options, repeats)
     zone_of(labels, options.zone, options.repeat_error)
     check_columns(study)
-    drawn = {split: draw(study, split, repeats, options.folds, request.canonical) for split in options.splits}
+    require_scaffolds(study, options.splits)
+    drawn = {split: _drawn(study, split, repeats, options.folds, request.canonical) for split in options.splits}
     for split, found in drawn.items():
         notes += check_splits(study, split, found, repeats, options.folds)
     if coordinates:
         notes += [Check("coordinates", "caution", text) for text in geometry_warnings(study.data.graphs)]
     return Prepared(study, arms, drawn, [*data_checks(study), *notes], labels, coordinates, units)
+
+
+def _drawn(study: StudyData, split: str, repeats: int, folds: int, canonical: bool) -> list[Split]:
+    """All divisions of one kind; where there are too few groups for the folds, the way out is another design."""
+    try:
+        return draw(study, split, repeats, folds, canonical)
+    except MesomerError as error:
+        if not find_rule(rule_of(split)).folded:
+            raise
+        other = "" if rule_of(split) == "cv" else "--splits random or "
+        raise MesomerError(error.message, f"Use {other}fewer --folds than {folds}.") from error
 
 
 def _arms(names: Sequence[str]) -> tuple[list[Arm], list[Check]]:

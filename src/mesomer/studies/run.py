@@ -73,6 +73,23 @@ class Request:
 
 def run_study(request: Request, options: StudyOptions, overwrite: bool = False) -> dict[str, Any]:
     """Runs a study, or goes on with it; returns its summary."""
+    try:
+        return _run_study(request, options, overwrite)
+    except _PlanRefused as refused:
+        # a folder without a plan would only refuse the command that the hint proposes
+        remove(request.folder)
+        raise refused.error from None
+
+
+class _PlanRefused(Exception):
+    """What was asked for cannot be planned, and nothing but the preparations lies in the folder."""
+
+    def __init__(self, error: MesomerError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _run_study(request: Request, options: StudyOptions, overwrite: bool) -> dict[str, Any]:
     folder = request.folder
     request = replace(request, source=replace(request.source, folder=folder))
     if request.part is not None:
@@ -87,7 +104,12 @@ def run_study(request: Request, options: StudyOptions, overwrite: bool = False) 
             return run.summary | {"state": "finished"}
         ready = ready or prepare(request, options)
         hold(ready.study)
-        planned = _planned(run, request, options, ready, model)
+        try:
+            planned = _planned(run, request, options, ready, model)
+        except MesomerError as error:
+            if (folder / "study.json").exists():
+                raise
+            raise _PlanRefused(error) from error
         missing = _run_cells(run, request, options, planned)
         found = report_of(folder) if request.part is None else _part_summary(folder)
         if missing:
