@@ -60,7 +60,8 @@ def test_given_coordinates_are_never_replaced(tmp_path):
     ).corpus
     assert corpus.card["with_coordinates"] == 2
     again = command(str(tmp_path / "a.sdf"), output=str(tmp_path / "corpus"), add="conformers", workers=1)
-    assert "Own coordinates in space: 2 of 3 molecules." in again["text"]
+    assert "Own coordinates in space: 2 of 3 molecules.\n" in again["text"]
+    assert not any(corpus.card["coordinates"].values())
     network = build_encoder("mat", hidden_size=8, heads=2, blocks=1)
     for part in ("train", "held_out"):
         for at in range(corpus.count(part)):
@@ -71,3 +72,19 @@ def test_given_coordinates_are_never_replaced(tmp_path):
             assert torch.equal(used, computed if text == "CCN" else own)
             assert text == "CCN" or (used[:, 2] == 7.125).all()
             assert torch.isfinite(network(batch).views["atom_from_atom"]).all()
+
+
+def test_own_coordinates_are_looked_at_too(tmp_path):
+    """Those of a drawing that the file calls a structure, and of ions at one place, are told before training."""
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for text in ("CCO", "[Na+].[Cl-]", "CCN"):
+            mol = Chem.MolFromSmiles(text)
+            shape = Chem.Conformer(mol.GetNumAtoms())
+            for atom in range(mol.GetNumAtoms()):
+                shape.SetAtomPosition(atom, [0.1 * atom if "." in text else 1.5 * atom, 1.0, float(text != "CCO")])
+            shape.Set3D(True)
+            mol.AddConformer(shape)
+            writer.write(mol)
+    told = command(str(tmp_path / "a.sdf"), output=str(tmp_path / "corpus"), workers=1)
+    assert "Own coordinates in space: 3 of 3 molecules.\n  1 of 3 molecules in two dimensions" in told["text"]
+    assert "\n  1 of 3 molecules with atoms on top of each other" in told["text"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from rdkit import Chem
@@ -177,7 +179,11 @@ def test_an_estimator_places_atoms_too(encoder_folder, monkeypatch):
     model = MolRegressor(model=str(encoder_folder), split="random", epochs=1).fit(
         smiles, [float(heteroatoms(text)) for text in smiles]
     )
-    assert np.isfinite(model.predict(smiles[:3])).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(model.predict(smiles[:3])).all()
+    with pytest.warns(UserWarning, match=r"1 of 2 molecules with atoms on top of each other .*: CCN.Cl\."):
+        model.predict(["CCO", "CCN.Cl"])
 
 
 def test_a_structure_file_keeps_its_coordinates_to_the_graphs(tmp_path):

@@ -98,6 +98,8 @@ def _text(done: Prepared) -> str:
     lines.append(f"Duplicates dropped: {card['duplicates']:,}. Rejected rows: {card['rejected']:,}.")
     if own := card["with_coordinates"]:
         lines.append(f"Own coordinates in space: {own:,} of {card['molecules']:,} molecules.")
+        told = card.get("coordinates", {})  # corpora of earlier versions have none
+        lines += [f"  {count:,} of {own:,} molecules {what}" for what, count in told.items() if count]
     if card["rejected"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in card["rejects"].items())
         lines.append(f"  {reasons}; listed in {folder / 'rejects.csv'}")

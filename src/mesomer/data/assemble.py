@@ -169,5 +169,17 @@ def _describe(task: ShardTask, path: Path, molecules: Molecules) -> dict[str, An
     }
     if molecules.coordinates is not None:
         starts = np.minimum(offsets[:-1], max(0, len(molecules.atoms) - 1))
-        record["with_coordinates"] = int((~np.isnan(molecules.coordinates[starts, 0])).sum())
+        own = molecules.take(np.flatnonzero(~np.isnan(molecules.coordinates[starts, 0])))
+        record["with_coordinates"] = len(own)
+        record["coordinates"] = _coordinate_counts(own)
     return record
+
+
+def _coordinate_counts(molecules: Molecules) -> dict[str, int]:
+    """What is to be said of the coordinates that molecules bring, and of how many."""
+    from mesomer.chem.conformers import conformer_marks
+
+    graph = molecules.arrays
+    assert molecules.coordinates is not None
+    marks = conformer_marks(molecules.coordinates, graph.ends, graph.atom_counts, graph.bond_counts)
+    return {what: int(found.sum()) for what, found in marks.items()}

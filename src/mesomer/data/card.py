@@ -34,7 +34,9 @@ def corpus_card(
     from mesomer import __version__
 
     counted: Counter[int] = Counter()
+    coordinates: Counter[str] = Counter()
     for shard in shards:
+        coordinates.update(shard.get("coordinates", {}))
         counted.update({int(number): count for number, count in shard["elements"].items()})
     of_part = {part: [shard for shard in shards if shard["part"] == part] for part in ("train", "held_out")}
     train, held_out = (sum(shard["molecules"] for shard in of_part[part]) for part in ("train", "held_out"))
@@ -49,6 +51,7 @@ def corpus_card(
         "bonds": sum(shard["bonds"] for shard in shards),
         "largest": max(shard["largest"] for shard in shards),
         "with_coordinates": sum(shard.get("with_coordinates", 0) for shard in shards),
+        "coordinates": dict(coordinates),
         "duplicates": duplicates,
         "rejected": rejected.total(),
         "rejects": dict(sorted(rejected.items())),
@@ -69,7 +72,9 @@ def corpus_card(
         },
         "versions": {"mesomer": __version__, "rdkit": rdBase.rdkitVersion},
         "block": BLOCK,
-        "shards": [{key: value for key, value in shard.items() if key != "elements"} for shard in shards],
+        "shards": [
+            {key: value for key, value in shard.items() if key not in ("elements", "coordinates")} for shard in shards
+        ],
         "additions": {},
         "made": {"at": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(seconds, 1)},
     }

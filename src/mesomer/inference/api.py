@@ -7,17 +7,19 @@ progress. In a notebook a model shows itself as a card and draws what it predict
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mesomer.data.geometry import Geometry
 from mesomer.errors import MesomerError
 from mesomer.inference.embed import Embedder
 from mesomer.inference.molecules import molecule_table, molecules_of
 from mesomer.inference.predict import TablePredictor
-from mesomer.inference.rows import Wanted, table_rows
+from mesomer.inference.rows import Wanted, present, table_rows
 from mesomer.progress import Progress
 from mesomer.training.checkpoint import default_model, load_model
 from mesomer.training.predictor import FINGERPRINTS, is_predictor, predictor_of
@@ -143,9 +145,16 @@ def molecules_in_chunks(smiles: Any, max_atoms: int, device: str) -> Table:
 
 
 def shown(table: Table, wanted: Wanted, label: str, quiet: bool = False) -> Iterator[Any]:
-    """`table_rows`, counted on a progress display."""
+    """`table_rows`, counted on a progress display; what is to be told of coordinates comes as warnings."""
+    geometry = Geometry()
     with Progress(table.rows, "molecules", label, quiet) as bar:
-        yield from table_rows(table, wanted, advance=bar.advance)
+        for chunk, rows in table_rows(table, wanted, advance=bar.advance):
+            if wanted.coordinates:
+                _, graphs, mols = present(chunk, rows)
+                geometry.add(graphs, mols)
+            yield chunk, rows
+    for sentence in geometry.sentences():
+        warnings.warn(sentence, UserWarning, stacklevel=3)
 
 
 def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[Any, list[str | None]]:
