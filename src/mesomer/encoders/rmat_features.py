@@ -6,7 +6,7 @@ kept longer than the batch. Coordinates are taken to four decimals, the precisio
 holds: a corpus that stores them as float32 and the file they came from give the same numbers.
 
 Shapes: `A` atoms, `M` molecules, `T` = A + M nodes, dummy first in each molecule; `n` nodes of the largest molecule,
-`E` pair channels, `R` radial functions.
+`E` pair channels, `R` radial functions, `B` directed bonds. Coordinates, distances and the cutoff are in Å.
 """
 
 from __future__ import annotations
