@@ -54,6 +54,14 @@ def test_tasks_are_taken_as_they_are_needed():
     results.close()
 
 
+def within(task: int) -> set[int]:
+    return {os.getpid()} ^ set(run_tasks(process, range(4), 2))
+
+
+def test_a_worker_has_no_workers_of_its_own():
+    assert list(run_tasks(within, range(3), 2)) == [set()] * 3
+
+
 def test_one_task_needs_no_process():
     assert list(run_tasks(process, [0], 4)) == [os.getpid()]
     assert os.getpid() not in set(run_tasks(process, range(4), 2))

@@ -36,10 +36,13 @@ def available_cores() -> int:
 
 
 def run_tasks(function: Callable[[Any], Any], tasks: Iterable[Any], workers: int) -> Generator[Any, None, None]:
-    """Results of `function(task)` as they come, in no fixed order; one worker, or one task, runs in this process."""
+    """Results of `function(task)` as they come, in no fixed order.
+
+    One worker, or one task, runs in this process; so does everything where this process is a worker itself.
+    """
     queue = iter(tasks)
     first = [task for _, task in zip(range(2), queue, strict=False)]
-    if workers <= 1 or len(first) < 2:
+    if workers <= 1 or len(first) < 2 or multiprocessing.current_process().daemon:
         for task in first:
             yield function(task)
         for task in queue:
