@@ -52,8 +52,9 @@ def test_features_are_exactly_the_published_ones(reference):
     ):
         batch = reference.batch(0, count)
         features, order = encoder.features(batch), bond_order(batch)
-        np.testing.assert_array_equal(features.atoms.numpy(), reference.arrays[f"graph_{name}_f_atoms"][1:])
-        np.testing.assert_array_equal(features.bonds[order].numpy(), reference.arrays[f"graph_{name}_f_bonds"][1:])
+        np.testing.assert_array_equal(features.atoms.dense().numpy(), reference.arrays[f"graph_{name}_f_atoms"][1:])
+        bonds = features.bonds.dense()[order].numpy()
+        np.testing.assert_array_equal(bonds, reference.arrays[f"graph_{name}_f_bonds"][1:])
         np.testing.assert_array_equal(batch.source[order].numpy() + 1, reference.arrays[f"graph_{name}_b2a"][1:])
         encoder.batchwise = True
         assert int(encoder.width_of_tables(batch).values) == reference.arrays[f"graph_{name}_a2b"].shape[1]
@@ -150,7 +151,7 @@ def test_every_stage_of_pretraining(reference, pretraining):
     ):  # fmt: skip
         states = blocks[0].networks(branch.entered, branch_rows).view(len(branch.entered), 3, -1, encoder.width)
         found = {
-            "proj": branch.projected, "in": branch.entered, "block0_head0_q": states[:, 0, 0],
+            "proj": branch.projected.dense(), "in": branch.entered, "block0_head0_q": states[:, 0, 0],
             "block0_attn": blocks[0].attention(states[:, 0], states[:, 1], states[:, 2]),
             "out": views["atom_from_atom" if name == "node" else "bond_from_bond"],
         } | {f"block{i}": state for i, state in enumerate(branch.states)}  # fmt: skip

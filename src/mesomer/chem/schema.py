@@ -42,6 +42,11 @@ class Field(NamedTuple):
         """How many values the field can take, used or not."""
         return 1 << self.bits
 
+    @property
+    def mask(self) -> int:
+        """The field's bits in its byte."""
+        return (self.size - 1) << self.shift
+
 
 CHIRALITY_TAGS = {
     "CHI_UNSPECIFIED": 0,

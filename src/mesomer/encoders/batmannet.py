@@ -26,12 +26,14 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders import fields
 from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, register
 from mesomer.encoders.blocks import GTransformerBlock, OutputNetwork, run_blocks
+from mesomer.encoders.repeated_rows import RepeatedRows, input_columns
 from mesomer.encoders.rows import EdgeRows, NodeRows, TableWidth, edge_rows, node_rows, table_width
 from mesomer.errors import MesomerError, unknown_name
 
@@ -41,8 +43,8 @@ class Branch(NamedTuple):
     outputs.
     """
 
-    projected: Tensor
-    placed: Tensor
+    projected: RepeatedRows
+    placed: RepeatedRows
     entered: Tensor
     states: list[Tensor]
 
@@ -50,8 +52,8 @@ class Branch(NamedTuple):
 class Features(NamedTuple):
     """Raw features of the rows of both branches, without padding rows: [A, atom width] and [B, atom + bond width]."""
 
-    atoms: Tensor
-    bonds: Tensor
+    atoms: RepeatedRows
+    bonds: RepeatedRows
 
 
 class Rows(NamedTuple):
@@ -112,6 +114,7 @@ class BatmanNet(Encoder):
         self.rules, self.stage, self.batchwise, self.width = rules, stage, batchwise, hidden_size
         self.atom_groups = fields.PUBLISHED_ATOM if rules == "published" else fields.SOUND_ATOM
         self.bond_groups = fields.PUBLISHED_BOND if rules == "published" else fields.SOUND_BOND
+        self._atom_columns, self._bond_columns = fields.OneHot(self.atom_groups), fields.OneHot(self.bond_groups)
         atom_width = fields.width(self.atom_groups)
         edge_width = atom_width + fields.width(self.bond_groups)
         if rules == "published" and hidden_size in (atom_width, edge_width):
@@ -184,11 +187,7 @@ class BatmanNet(Encoder):
         """One-hot input columns of all atoms and directed bonds; a directed bond has the columns of its source atom,
         then its own.
         """
-        atoms = fields.one_hot(self.atom_groups, fields.slots(self.atom_groups, batch.atom_codes))
-        own = fields.one_hot(self.bond_groups, fields.slots(self.bond_groups, batch.bond_codes)).repeat_interleave(
-            2, dim=0
-        )
-        return Features(atoms, torch.cat([atoms.index_select(0, batch.source), own], dim=1))
+        return Features(*input_columns(batch, self._atom_columns, self._bond_columns))
 
     def branches(
         self,
@@ -199,8 +198,7 @@ class BatmanNet(Encoder):
         visible_bonds: Tensor | None = None,
     ) -> tuple[Branch, Branch]:
         """Node branch and edge branch over the visible rows."""
-        atoms = features.atoms if visible_atoms is None else features.atoms[visible_atoms]
-        bonds = features.bonds if visible_bonds is None else features.bonds[visible_bonds]
+        atoms, bonds = _visible(features, rows, visible_atoms, visible_bonds)
         at_atoms, at_bonds = self.positions(batch) if self.positional else (None, None)
         if at_atoms is not None and visible_atoms is not None:
             at_atoms = at_atoms[visible_atoms]
@@ -212,11 +210,18 @@ class BatmanNet(Encoder):
         )
 
     def _branch(
-        self, blocks: nn.ModuleList, features: Tensor, rows: NodeRows | EdgeRows, padding: int, position: Tensor | None
+        self,
+        blocks: nn.ModuleList,
+        features: RepeatedRows,
+        rows: NodeRows | EdgeRows,
+        padding: int,
+        position: Tensor | None,
     ) -> Branch:
         first = cast(GTransformerBlock, blocks[0])
-        projected = first.project(_below(features, padding))
-        placed = projected if position is None else projected + _below(self.positional_code(position), padding)
+        projected = placed = features.map(first.project)
+        if position is not None:
+            code = F.pad(self.positional_code(position), (0, 0, padding, 0))
+            placed = RepeatedRows(projected.dense() + code)
         entered = first.enter(placed)
         return Branch(projected, placed, entered, run_blocks(blocks, entered, rows))
 
@@ -229,8 +234,7 @@ class BatmanNet(Encoder):
         if self.positional:
             raw_atoms, raw_bonds = node.placed, edge.placed
         else:
-            raw_atoms = _below(features.atoms if visible_atoms is None else features.atoms[visible_atoms], rows.padding)
-            raw_bonds = _below(features.bonds if visible_bonds is None else features.bonds[visible_bonds], rows.padding)
+            raw_atoms, raw_bonds = _visible(features, rows, visible_atoms, visible_bonds)
         aggregated = {
             "atom_from_atom": (raw_atoms, rows.node.message(atoms)),
             "bond_from_bond": (raw_bonds, rows.edge.message(bonds)),
@@ -302,6 +306,10 @@ class BatmanNet(Encoder):
         return encoder
 
 
-def _below(x: Tensor, padding: int) -> Tensor:
-    """The rows of x below `padding` rows of zeros."""
-    return x if padding == 0 else torch.cat([x.new_zeros(padding, x.shape[1]), x])
+def _visible(
+    features: Features, rows: Rows, atoms: Tensor | None, bonds: Tensor | None
+) -> tuple[RepeatedRows, RepeatedRows]:
+    """The features of the visible rows of both branches, below the padding rows."""
+    seen_atoms = features.atoms if atoms is None else features.atoms.select(atoms)
+    seen_bonds = features.bonds if bonds is None else features.bonds.select(bonds)
+    return seen_atoms.below(rows.padding), seen_bonds.below(rows.padding)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mesomer.encoders.fused_block import LEAKY_SLOPE, BlockSettings, BlockWeights, fused_block
+from mesomer.encoders.repeated_rows import RepeatedRows
 from mesomer.encoders.row_steps import RowLinear, in_steps
 from mesomer.encoders.rows import EdgeRows, NeighbourLists, NodeRows
 from mesomer.errors import MesomerError, unknown_name
@@ -269,11 +270,11 @@ class GTransformerBlock(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.dropout = Dropout(dropout)
 
-    def enter(self, projected: Tensor) -> Tensor:
+    def enter(self, projected: RepeatedRows) -> Tensor:
         """The block's input from the projected features [R, H], with a positional code already added where there is
         one.
         """
-        return self.dropout(self.project_norm(self.project_activation(projected)))
+        return self.dropout(projected.map(lambda x: self.project_norm(self.project_activation(x))).dense())
 
     def forward(self, x: Tensor, rows: NodeRows | EdgeRows, lists: NeighbourLists | None = None) -> Tensor:
         """[R, H] -> [R, H]; fused where the settings allow it and the `lists` of the rows are given."""
@@ -355,10 +356,15 @@ class OutputNetwork(nn.Module):
         self.norm = nn.LayerNorm(hidden)
         self.dropout = Dropout(dropout)
 
-    def forward(self, joined: Tensor, aggregated: Tensor) -> Tensor:
+    def forward(self, joined: Tensor | RepeatedRows, aggregated: Tensor) -> Tensor:
         # two products into one sum instead of one product of the rows side by side, which would have to be copied
-        rows, raw_width = joined.shape
-        joined, aggregated = in_steps(joined.to(aggregated.dtype)), in_steps(aggregated)
-        raw, summed = self.lift.weight.split([raw_width, aggregated.shape[1]], dim=1)
-        x = F.linear(joined, raw, self.lift.bias) + F.linear(aggregated, summed)
+        rows, width = aggregated.shape
+        raw, summed = self.lift.weight.split([self.lift.in_features - width, width], dim=1)
+        aggregated = in_steps(aggregated)
+
+        def lift(x: Tensor) -> Tensor:
+            return F.linear(in_steps(x.to(aggregated.dtype)), raw, self.lift.bias)
+
+        lifted = joined.map(lift).dense(len(aggregated)) if isinstance(joined, RepeatedRows) else lift(joined)
+        x = torch.addmm(lifted, aggregated, summed.t())
         return self.dropout(self.norm(self.lower(activate_and_drop(x, self.activation, self.dropout))))[:rows]

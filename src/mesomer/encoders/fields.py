@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mesomer.chem.schema import atom_field, bond_field
+from mesomer.chem.schema import ATOM_BYTES, ATOM_FIELDS, BOND_BYTES, BOND_FIELDS, atom_field, bond_field
 
 ELEMENTS = [
     "C",
@@ -108,6 +108,22 @@ SOUND_BOND = (
 def width(groups: Sequence[Group]) -> int:
     """Columns that the groups fill together."""
     return sum(group.size for group in groups)
+
+
+class OneHot:
+    """The groups' columns of the codes of atoms or bonds; `used` uint8 [bytes] has the bits that they depend on."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = groups
+        atoms = groups[0].level == "atom"
+        used = [0] * (ATOM_BYTES if atoms else BOND_BYTES)
+        for group in groups:
+            field = (ATOM_FIELDS if atoms else BOND_FIELDS)[group.field]
+            used[field.byte] |= field.mask
+        self.used = torch.tensor(used, dtype=torch.uint8)
+
+    def __call__(self, codes: Tensor) -> Tensor:
+        return one_hot(self.groups, slots(self.groups, codes))
 
 
 def slots(groups: Sequence[Group], codes: Tensor) -> Tensor:

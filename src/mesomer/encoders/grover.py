@@ -31,6 +31,7 @@ from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, pool_rows, r
 from mesomer.encoders.blocks import OutputNetwork
 from mesomer.encoders.grover_blocks import Depths, DynamicBlock, Neighbourhood, draw_depths
 from mesomer.encoders.grover_features import published_tables, sound_tables
+from mesomer.encoders.repeated_rows import RepeatedRows, input_columns
 from mesomer.encoders.rows import TableWidth, edge_rows, node_rows, table_width
 from mesomer.errors import MesomerError, unknown_name
 
@@ -42,8 +43,8 @@ VARIANTS = ("code", "paper")
 class Features(NamedTuple):
     """Raw features of the rows of both branches, padding rows included: [R, atom width], [R, atom + bond width]."""
 
-    atoms: Tensor
-    bonds: Tensor
+    atoms: RepeatedRows
+    bonds: RepeatedRows
 
 
 class Rows(NamedTuple):
@@ -187,10 +188,8 @@ class Grover(Encoder):
 
     def features(self, batch: GraphBatch, rows: Rows) -> Features:
         """Input columns of all rows; a directed bond has the columns of its source atom, then its own."""
-        atoms = self.atom_tables(batch.atom_codes)
-        own = self.bond_tables(batch.bond_codes).repeat_interleave(2, dim=0)
-        bonds = torch.cat([atoms.index_select(0, batch.source), own], dim=1)
-        return Features(_below(atoms, rows.padding), _below(bonds, rows.padding))
+        atoms, bonds = input_columns(batch, self.atom_tables, self.bond_tables)
+        return Features(atoms.below(rows.padding), bonds.below(rows.padding))
 
     def branches(self, features: Features, rows: Rows, depths: Sequence[Depths] | None = None) -> tuple[Tensor, Tensor]:
         """States of node branch and edge branch [R, H]; `depths` for each node block, then each edge block, or the full
@@ -224,16 +223,14 @@ class Grover(Encoder):
         return {view: self.outputs[view](raw[view[:4]], aggregated[view]()) for view in VIEWS if view in wanted}
 
 
-def _branch(blocks: nn.ModuleList, features: Tensor, rows: Neighbourhood, depths: Sequence[Depths | None]) -> Tensor:
+def _branch(
+    blocks: nn.ModuleList, features: RepeatedRows, rows: Neighbourhood, depths: Sequence[Depths | None]
+) -> Tensor:
     # padding rows are summed by a rule that the lists do not have
-    fused = rows.padding == 0 and all(block.fusible(features) for block in blocks)  # type: ignore[operator]
+    fused = rows.padding == 0 and all(block.fusible(features.kinds) for block in blocks)  # type: ignore[operator]
     lists = rows.lists.lists() if fused else None
-    state = features
-    for number, (block, drawn) in enumerate(zip(blocks, depths, strict=True)):
-        state = block(state, rows, drawn, lists, project=number == 0)
+    state: Tensor | RepeatedRows = features
+    for block, drawn in zip(blocks, depths, strict=True):
+        state = block(state, rows, drawn, lists)
+    assert isinstance(state, Tensor)
     return state
-
-
-def _below(x: Tensor, padding: int) -> Tensor:
-    """The rows of x below `padding` rows of zeros."""
-    return x if padding == 0 else torch.cat([x.new_zeros(padding, x.shape[1]), x])

@@ -25,6 +25,7 @@ from mesomer.encoders.blocks import (
     mapped_messages,
 )
 from mesomer.encoders.fused_block import BlockSettings, fused_block
+from mesomer.encoders.repeated_rows import RepeatedRows
 from mesomer.encoders.rows import EdgeRows, NeighbourLists, NodeRows
 
 Depths = list[int]
@@ -139,16 +140,14 @@ class DynamicBlock(GTransformerBlock):
 
     def forward(  # type: ignore[override]
         self,
-        x: Tensor,
+        x: Tensor | RepeatedRows,
         rows: Neighbourhood,
         depths: Depths | None = None,
         lists: NeighbourLists | None = None,
-        *,
-        project: bool = False,
     ) -> Tensor:
-        """[R, H] -> [R, H]; a first block is given the features to `project` in place of states."""
-        if project:
-            x = self.enter(self.project(x))
+        """[R, H] -> [R, H]; a first block is given the input columns, which it projects, in place of states."""
+        if isinstance(x, RepeatedRows):
+            x = self.enter(x.map(self.project))
         if lists is not None and self.fusible(x) and (depths is None or max(depths) > 1):
             return fused_block(x, self._weights(), lists, self._with_depths(self._settings(x), depths))
         states = self.networks(x, rows.lists, depths).view(x.shape[0], 3, self.heads, x.shape[1])

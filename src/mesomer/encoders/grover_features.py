@@ -53,10 +53,11 @@ _PUBLISHED_BOND = ((0, 7, "type"), (7, 14, "stereo"))
 
 
 class ByteColumns(NamedTuple):
-    """Columns that one byte of the code decides: `table` [256, columns]."""
+    """Columns that one byte of the code decides, or only the bits `used` of it: `table` [256, columns]."""
 
     byte: int
     table: Tensor
+    used: int = 255
 
 
 class FeatureTables(nn.Module):
@@ -64,12 +65,14 @@ class FeatureTables(nn.Module):
 
     def __init__(self, columns: Sequence[ByteColumns], mass_before: int | None = None) -> None:
         super().__init__()
+        self.used: Tensor
         self.bytes = [part.byte for part in columns]
         self.mass_before = mass_before
         for number, part in enumerate(columns):
             self.register_buffer(f"table_{number}", part.table, persistent=False)
         if mass_before is not None:
             self.register_buffer("masses", _masses().clone(), persistent=False)
+        self.register_buffer("used", self._used(columns), persistent=False)
         self.width = sum(part.table.shape[1] for part in columns) + (mass_before is not None)
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -81,6 +84,16 @@ class FeatureTables(nn.Module):
         if self.mass_before is not None:
             parts.insert(self.mass_before, self._mass(codes))
         return torch.cat(parts, dim=1)
+
+    def _used(self, columns: Sequence[ByteColumns]) -> Tensor:
+        """The bits of each byte that a column depends on: uint8 [12]."""
+        used = [0] * ATOM_BYTES
+        for part in columns:
+            used[part.byte] |= part.used
+        if self.mass_before is not None:
+            for name in ("atomic_number", "isotope_low", "isotope_high"):
+                used[ATOM_FIELDS[name].byte] |= ATOM_FIELDS[name].mask
+        return torch.tensor(used, dtype=torch.uint8)
 
     def _mass(self, codes: Tensor) -> Tensor:
         low, high = ATOM_FIELDS["isotope_low"], ATOM_FIELDS["isotope_high"]
@@ -128,7 +141,7 @@ def _read_off(
         if "charge" in fields:
             codes[:, fields["charge"].byte] = CHARGE_OFFSET
         codes[:, byte] = known
-        found.append(ByteColumns(byte, torch.from_numpy(features(codes)[:, start:stop].copy())))
+        found.append(_decided(byte, features(codes)[:, start:stop]))
     return found
 
 
@@ -163,11 +176,18 @@ def _values(field: Field) -> np.ndarray:
 def _one_hot(name: str, fields: dict[str, Field], slots: dict[int, int], size: int) -> ByteColumns:
     """One column for each slot; values that are not listed share the last one."""
     chosen = [slots.get(int(value), size - 1) for value in _values(fields[name])]
-    return ByteColumns(fields[name].byte, torch.eye(size)[torch.tensor(chosen)])
+    return _decided(fields[name].byte, np.eye(size, dtype=np.float32)[chosen])
 
 
 def _flags(names: Sequence[str], fields: dict[str, Field]) -> ByteColumns:
     """One column for each flag; all of them lie in the same byte."""
     (byte,) = {fields[name].byte for name in names}
     columns = np.stack([_values(fields[name]) for name in names], axis=1)
-    return ByteColumns(byte, torch.from_numpy(columns.astype(np.float32)))
+    return _decided(byte, columns.astype(np.float32))
+
+
+def _decided(byte: int, columns: np.ndarray) -> ByteColumns:
+    """These columns [256, columns] and the bits of the byte that change one of them."""
+    values = np.arange(256)
+    used = sum(1 << bit for bit in range(8) if (columns != columns[values ^ 1 << bit]).any())
+    return ByteColumns(byte, torch.from_numpy(columns.copy()), used)
