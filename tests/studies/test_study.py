@@ -8,6 +8,7 @@ import json
 import shutil
 
 import pytest
+from small_models import write_table
 
 from mesomer.errors import MesomerError
 from mesomer.metrics import rmse
@@ -32,7 +33,6 @@ def rows_of(path):
 def finished(tmp_path_factory, model):
     """A finished study: folder, summary and what it was asked for."""
     from small_corpora import demo_rows
-    from small_models import write_table
 
     folder = tmp_path_factory.mktemp("finished")
     rows = demo_rows(60)
@@ -64,6 +64,25 @@ def test_what_lies_in_the_folder(study):
     assert facts["design"]["label_counts"] == [21]
     pilot = json.loads((folder / "pilot.json").read_text())
     assert pilot["spread"] > 0 and {row["repeats"] for row in pilot["mde_by_design"]} == {1, 3, 5}
+
+
+def test_the_target_is_told_as_it_was_read(study, finished, tmp_path, request_of):
+    folder, _, _ = study
+    (target,) = json.loads((folder / "study.json").read_text())["data"]["targets"]
+    assert target == {"name": "activity", "task": "regression", "classes": [], "labels": 60}
+    for name in ("log.txt", "report.md", "report.html"):
+        assert "activity: regression, 60 labels" in (folder / name).read_text()
+    with open(finished[1], newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    words = ["Yes" if at % 12 == 0 else "no" for at in range(len(rows))]
+    table = write_table(tmp_path / "words.csv", {"smiles": [row["smiles"] for row in rows], "hit (mM)": words})
+    run_study(
+        request_of(table, ("hit (mM)",), output="words"),
+        dataclasses.replace(OPTIONS, arms=("ecfp_forest", "mean"), trials=1, label_shares=()),
+    )
+    (target,) = json.loads((tmp_path / "words" / "study.json").read_text())["data"]["targets"]
+    assert target["class_counts"] == [55, 5] and "unit" not in target
+    assert "hit (mM): binary, 5 of 60 are “Yes”" in (tmp_path / "words" / "report.md").read_text()
 
 
 def test_scores_can_be_made_again_from_predictions(study):
@@ -137,6 +156,8 @@ def test_parts_joined_equal_the_whole(study, tmp_path, request_of, finished):
     assert sorted(map(str, rows_of(folder / "results.csv"))) == sorted(
         map(str, rows_of(tmp_path / "parts" / "results.csv"))
     )
+    with pytest.raises(MesomerError, match="holds parts of a study"):
+        run_study(request_of(finished[1], output="parts", corpus=request.corpus), OPTIONS)
     (tmp_path / "parts" / "part-2-of-2" / "study.json").write_text(
         (tmp_path / "parts" / "part-2-of-2" / "study.json").read_text().replace('"trials": 2', '"trials": 1')
     )

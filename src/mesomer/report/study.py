@@ -28,14 +28,16 @@ from mesomer.report.study_text import (
     detectable_sentence,
     headline,
     headline_split,
-    listed,
     needed_sentence,
     other_splits,
     speech,
+    target_words,
 )
 from mesomer.report.study_verdicts import SplitVerdict, analyse, headline_arms
 
 REPORT, TEXT, VERDICTS = "report.html", "report.md", "verdicts.json"
+MOST_TARGETS = 20
+"""Targets described in the facts of the data."""
 DRAWN = 12
 """Molecules drawn for each data check."""
 _SEVERITIES = {"refused": "Refused", "caution": "Caution", "info": "For your information"}
@@ -209,17 +211,11 @@ def _data_facts(study: Study) -> list[tuple[str, str]]:
     data = study.facts["data"]
     rejected = data.get("rejected")
     count = len(rejected) if isinstance(rejected, list) else rejected
-    kinds = [
-        f"{tidy(target['name'])} ({tidy(target.get('task', ''))}"
-        + (f", {tidy(target['unit'])}" if target.get("unit") else "")
-        + ")"
-        for target in data["targets"]
-    ]
     facts = [
         ("File", tidy(data["file"])),
         ("SHA-256", tidy(data.get("sha256") or "not recorded")),
         ("Molecules", f"{int(data['molecules']):,}" + (f", {int(count):,} rejected" if count else "")),
-        ("Targets", listed(kinds)),
+        *(("Target", target_words(target)) for target in data["targets"][:MOST_TARGETS]),
     ]
     return facts
 

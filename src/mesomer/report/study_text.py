@@ -7,8 +7,8 @@ says before all else if it speaks of unfinished work. Signs are words, as reader
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mesomer.report.page import MINUS, NONE
 from mesomer.report.study_contrasts import Contrast
@@ -273,6 +273,19 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     """Names in a row; of many the first, and how many more."""
     shown = ", ".join(tidy(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def target_words(target: Mapping[str, Any]) -> str:
+    """What a target was read as: `toxic: binary, 16 of 200 are “yes”`."""
+    said = [str(target.get("task", ""))]
+    counts, classes = target.get("class_counts") or [], target.get("classes") or []
+    if len(counts) == 2:
+        said.append(f"{counts[1]:,} of {sum(counts):,} are “{classes[1]}”")
+    elif counts:
+        said.append(listed([f"{count:,} are “{name}”" for name, count in zip(classes, counts, strict=True)]))
+    elif target.get("labels") is not None:
+        said.append(f"{target['labels']:,} labels")
+    return f"{tidy(target['name'])}: {tidy(', '.join(filter(None, [*said, str(target.get('unit') or '')])))}"
 
 
 def _capital(text: str) -> str:

@@ -19,7 +19,7 @@ from mesomer.studies.design import Cell, Design
 from mesomer.studies.molecules import Source, StudyData, opened
 from mesomer.studies.plan import Costs
 from mesomer.studies.processes import in_processes
-from mesomer.studies.scoring import Labels, headline
+from mesomer.studies.scoring import SCALED, Labels, headline
 
 SEEDS = (0, 1)
 KIND_FACTOR = 2.0
@@ -110,10 +110,11 @@ def _row(pilot: Pilot, folds: Folds, design: Design, costs: Costs, jobs: int, zo
 def _sentence(split: str, pilot: Pilot, design: Design, zone: float, metric: str) -> str:
     seen = outlook(pilot, cross_validation(design.repeats, design.folds), zone)
     can = "can" if KIND_FACTOR * seen.half_width <= zone else "can at best" if seen.can_show_equality else "cannot"
+    beyond = " (more than there can be)" if metric not in SCALED and KIND_FACTOR * seen.detectable > 1 else ""
     return (
         f"On {split} splits two forests that differ in their seed alone differ by {pilot.spread:.3g} {metric} from "
         f"fold to fold; {design.repeats} x {design.folds} folds therefore find a true difference of "
-        f"{seen.detectable:.3g} between arms of one kind, and of about {KIND_FACTOR * seen.detectable:.3g} between "
-        f"arms of different kinds, four times out of five, and {can} show that there is no practical difference "
-        f"(within {zone:.3g})."
+        f"{seen.detectable:.3g} between arms of one kind, and of about {KIND_FACTOR * seen.detectable:.3g}{beyond} "
+        f"between arms of different kinds, four times out of five, and {can} show that there is no practical "
+        f"difference (within {zone:.3g})."
     )

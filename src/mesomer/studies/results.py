@@ -77,12 +77,15 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def targets_json(targets: Sequence[Target], units: Sequence[str]) -> list[dict[str, Any]]:
-    """Targets as `study.json` has them; a unit stands there if it is known."""
-    return [
-        {"name": target.name, "task": target.type, "classes": list(target.classes)} | ({"unit": unit} if unit else {})
-        for target, unit in zip(targets, units, strict=True)
-    ]
+def targets_json(labels: Labels, units: Sequence[str]) -> list[dict[str, Any]]:
+    """Targets as `study.json` has them: how many labels there are, of classes how many of each; a unit if known."""
+    found = []
+    for target, unit, y in zip(labels.targets, units, labels.y.T, strict=True):
+        one = {"name": target.name, "task": target.type, "classes": list(target.classes), "labels": int((y == y).sum())}
+        if target.classes:
+            one["class_counts"] = [int((y == at).sum()) for at in range(len(target.classes))]
+        found.append(one | ({"unit": unit} if unit else {}))
+    return found
 
 
 def stored_targets(facts: Mapping[str, Any]) -> list[Target]:

@@ -21,6 +21,7 @@ from mesomer.errors import MesomerError
 from mesomer.files import check_writable, remove
 from mesomer.machine import machine, versions
 from mesomer.progress import Progress, duration
+from mesomer.report.study_text import target_words
 from mesomer.run import Interrupted, RunFolder, read_manifest
 from mesomer.studies.campaign import page_of, study_folders
 from mesomer.studies.cells import WORK, Task, Training, cell_path, run_cell
@@ -94,6 +95,11 @@ def _run_study(request: Request, options: StudyOptions, overwrite: bool) -> dict
     request = replace(request, source=replace(request.source, folder=folder))
     if request.part is not None:
         options = replace(options, minutes=None)
+    if request.part is None and not (folder / "manifest.json").exists() and any(folder.glob("part-*-of-*")):
+        raise MesomerError(
+            f"{folder} holds parts of a study.",
+            "Run the missing ones with --part, then `mesomer study report` on it; or give another --output.",
+        )
     model = load_model(request.source.model)
     fresh = read_manifest(folder) is None or overwrite
     if fresh:
@@ -183,6 +189,8 @@ def _planned(run: RunFolder, request: Request, options: StudyOptions, ready: Pre
             require_apart(ready.study, split, found)
         return Planned(ready, design, None, known["design"]["budget"]["trial_seconds"])
     run.log(f"Molecules: {molecules_sentence(ready.study.labelled)}.")
+    for target in targets_json(ready.labels, ready.units):
+        run.log(f"Target: {target_words(target)}.")
     store_splits(ready.study, ready.drawn)
     write_molecules(folder / "molecules.csv", ready.study)
     overlap, notes = _overlap(request, ready, model)
@@ -233,7 +241,7 @@ def _facts(
         "data": {
             "file": request.data_name, "sha256": request.inputs.get(request.data_name, ""), "molecules": len(labelled),
             "rows": labelled.table_rows, "rejected": labelled.rejects.total,
-            "targets": targets_json(ready.study.data.targets, ready.units),
+            "targets": targets_json(ready.labels, ready.units),
         },
         "model": {
             "name": request.label or request.source.model,
