@@ -6,7 +6,7 @@ set -e
 processes=${PROCESSES:-2}
 mkdir -p corpora runs
 [ -e corpora/drug_like.csv.gz ] || python recipes/drug_like.py corpora/drug_like.csv.gz
-mesomer prepare corpora/drug_like.csv.gz --output corpora/drug_like --add descriptors,fingerprints
+mesomer prepare corpora/drug_like.csv.gz --output corpora/drug_like --add descriptors,fingerprints,inchikeys
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
     --config recipes/batmannet-2-masked.yaml --output runs/batmannet-2-masked
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \

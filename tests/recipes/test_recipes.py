@@ -9,6 +9,7 @@ import math
 import os
 import random
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,15 @@ from pathlib import Path
 import pytest
 import yaml
 from small_corpora import demo_smiles, write_table
-from small_models import heteroatoms, molecules
+from small_models import heteroatoms, molecules, save_encoder
 from small_models import write_table as write_columns
 
 from mesomer import cli
+from mesomer.data.corpus_keys import CorpusKeys
 from mesomer.data.prepare import prepare_corpus
 from mesomer.encoders.base import build_encoder
-from mesomer.training.checkpoint import save_model
+from mesomer.training.checkpoint import read_config, save_model
+from mesomer.training.model_keys import keys_of
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 SETTINGS = sorted(RECIPES.glob("*.yaml"))
@@ -40,9 +43,8 @@ def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Pat
     """The recipe's three commands at the smallest size, each from the weights of the one before."""
     pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
     table = write_table(tmp_path / "table.csv", demo_smiles(200))
-    corpus = prepare_corpus(
-        table, tmp_path / "corpus", workers=1, quiet=True, add=["descriptors", "fingerprints"]
-    ).corpus.path
+    added = ["descriptors", "fingerprints", "inchikeys"]
+    corpus = prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add=added).corpus.path
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
     stages = [
         (first, "batmannet-2-masked", TINY),
@@ -54,6 +56,30 @@ def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Pat
         assert cli.main(words) == 0, capsys.readouterr().err
     described = json.loads((third / "encoder" / "config.json").read_text(encoding="utf-8"))
     assert described["objective"]["name"] == "descriptors+fingerprints" and described["training"]["init"] == str(second)
+    keys = described["training"]["corpus_keys"]
+    assert keys["molecules"] == 200 and keys["unknown"] == []  # each stage knows that the one before saw the same
+
+
+def test_finished_models_get_the_keys_of_their_corpus(tmp_path: Path, capsys) -> None:
+    table = write_table(tmp_path / "table.csv", demo_smiles(80))
+    corpus = prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add="inchikeys").corpus
+    old, other, later = (save_encoder(tmp_path / name) for name in ("old", "other", "later"))
+    facts = {"old": {}, "other": {}, "later": {"init": "runs/before"}}
+    for path in (old, other, later):
+        config = json.loads((path / "config.json").read_text())
+        config["training"] = {"corpus_fingerprint": corpus.fingerprint} | facts[path.name]
+        (path / "config.json").write_text(json.dumps(config))
+    script = runpy.run_path(str(RECIPES / "corpus_keys.py"))["main"]
+    assert script([str(corpus.path), str(later)]) == 2 and not list(later.glob("corpus_keys*"))
+    assert "--whole_chain" in capsys.readouterr().err
+    for _ in range(2):
+        words = [str(corpus.path), str(old), str(later), "--refer", str(other), "--whole_chain"]
+        assert script(words) == 0, capsys.readouterr().err
+    for path in (old, later):
+        found = keys_of(path, read_config(path))
+        assert found is not None and found.to_bytes() == CorpusKeys.of(corpus).to_bytes()
+        assert (path / "README.md").read_text().count("## Keys of the corpus") == 1
+    assert read_config(other)["training"]["corpus_keys"]["molecules"] == 80 and len(list(other.iterdir())) == 3
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from small_corpora import demo_rows
 from small_models import write_table
 
+from mesomer.chem.inchi import skeleton
 from mesomer.errors import MesomerError
 from mesomer.studies.design import Cell
 from mesomer.studies.molecules import (
@@ -16,7 +17,6 @@ from mesomer.studies.molecules import (
     fewer_labels,
     opened,
     read_molecules,
-    skeleton,
     splits_path,
     store_splits,
     write_molecules,

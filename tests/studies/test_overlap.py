@@ -7,11 +7,15 @@ import pytest
 from small_corpora import demo_smiles, make_small, write_table
 from small_models import write_table as labelled_table
 
+from mesomer.chem.inchi import inchi_keys, skeleton
+from mesomer.data.corpus_keys import CorpusKeys
 from mesomer.data.prepare import prepare
+from mesomer.errors import MesomerError
 from mesomer.studies import skeletons
-from mesomer.studies.molecules import inchi_keys, read_molecules, skeleton
-from mesomer.studies.overlap import corpus_of, find_overlap, overlap_checks
-from mesomer.training.checkpoint import load_model
+from mesomer.studies.molecules import read_molecules
+from mesomer.studies.overlap import corpus_of, find_overlap, look_up, overlap_checks
+from mesomer.training.checkpoint import load_model, save_model
+from mesomer.training.model_keys import FILE, carried
 
 STUDY = [
     "C[C@H](N)C(=O)O",  # 1: in the corpus in another spelling
@@ -83,6 +87,57 @@ def test_a_prepared_corpus(study, model, tmp_path, monkeypatch):
     assert f"{len(found['exact'])} of 36 molecules are in" in notes[0].sentence
 
 
+@pytest.fixture
+def keyed(model, tmp_path, monkeypatch):
+    """A model, and the corpus whose keys it carries, and the SMILES of that corpus."""
+    make_small(monkeypatch)
+    smiles = [*CORPUS, "CCN.Cl", "*c1ccccc1", "F/C=C/Cl", *demo_smiles(150)[20:]]
+    table = str(write_table(tmp_path / "corpus.csv", smiles))
+    corpus = prepare(table, tmp_path / "corpus", workers=1, add="inchikeys", quiet=True)
+    found = carried(CorpusKeys.of(corpus))
+    base = load_model(model)
+    config = {
+        "encoder": base.config["encoder"],
+        "training": {"corpus_fingerprint": corpus.fingerprint, "corpus_keys": found.entry, "init": "runs/before"},
+    }
+    path = save_model(tmp_path / "keyed", "encoder", config, base.state, "# test\n", files={FILE: found.content})
+    return path, corpus, smiles
+
+
+def test_keys_find_what_the_corpus_has(keyed, tmp_path, request_of):
+    path, corpus, smiles = keyed
+    more = ["CCN", "CCN.Cl", "*c1ccccc1", "*c1ccccc1C", "F/C=C\\Cl", "CC(=O)[O-].[Na+]", "CCCCCCC"]
+    table = [*STUDY, *more, *demo_smiles(200)[::4]]
+    rows = {"smiles": table, "activity": range(len(table))}
+    study = read_molecules(request_of(labelled_table(tmp_path / "s.csv", rows)).source)
+    folder = load_model(path)
+    found = look_up(study, None, str(path), folder)
+    searched = look_up(study, str(corpus.path), str(path), folder)
+    expected = by_hand(study, smiles)
+    for kind in expected:
+        assert 0 < len(expected[kind]) < len(study.keys)
+        assert found[kind] == searched[kind] == expected[kind]
+    assert {8, 9} <= set(found["exact"]) and not {2, 7, 10, 11, 12, 13} & set(found["exact"])
+    assert 11 in found["skeleton"] and 7 not in found["skeleton"]
+    assert found["corpus"] is None and found["is_of_the_model"] and found["molecules"] == searched["molecules"]
+    # the keys say that nothing before was trained on elsewhere
+    assert found["init"] is None and searched["init"] is None and searched["corpus"] == str(corpus.path)
+    notes = overlap_checks(study, found, folder)
+    assert [note.check for note in notes][:3] == ["overlap: exact", "overlap: skeleton", "overlap: scaffold"]
+    assert f"the corpus of the pre-training ({found['molecules']} molecules)" in notes[0].sentence
+    (source,) = notes[3:]
+    assert source.check == "overlap: source" and "the keys of the corpus that the model carries" in source.sentence
+
+
+def test_a_named_corpus_wins_over_damaged_keys(keyed, study):
+    path, corpus, _ = keyed
+    (path / FILE).write_bytes((path / FILE).read_bytes()[:-1])
+    folder = load_model(path)
+    with pytest.raises(MesomerError, match="cut short or changed"):
+        look_up(study, None, str(path), folder)
+    assert look_up(study, str(corpus.path), str(path), folder)["is_of_the_model"]
+
+
 def test_most_molecules_known_is_a_caution(study, model, tmp_path):
     path = write_table(tmp_path / "corpus.csv", [*STUDY, *demo_smiles(30)])
     found = find_overlap(study, str(path), load_model(model))
@@ -93,6 +148,7 @@ def test_most_molecules_known_is_a_caution(study, model, tmp_path):
 
 def test_no_corpus_is_said(study, model):
     assert corpus_of(str(model), load_model(model)) is None
+    assert look_up(study, None, str(model), load_model(model)) is None
     (note,) = overlap_checks(study, None, load_model(model))
     assert note.severity == "caution" and "--corpus" in note.sentence
 

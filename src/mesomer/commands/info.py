@@ -59,12 +59,13 @@ def info(path: str) -> dict[str, Any]:
 def model_facts(folder: Path, name: str) -> dict[str, Any]:
     """What a model folder says of itself; its weights are counted but not loaded."""
     from mesomer.training.checkpoint import CARD, WEIGHTS, read_config
+    from mesomer.training.model_keys import keys_of
 
     config = read_config(folder)
     weights, card = folder / WEIGHTS, folder / CARD
     if not weights.is_file():
         raise MesomerError(f"{weights} is missing.", "The folder is damaged: copy it again.")
-    encoder = config.get("encoder") or {}
+    encoder, keys = config.get("encoder") or {}, keys_of(folder, config)
     facts = {
         "what": {"encoder": "an encoder", "pretraining": "a pre-training model"}.get(
             config["kind"], "a property model"
@@ -78,6 +79,7 @@ def model_facts(folder: Path, name: str) -> dict[str, Any]:
         "bytes": weights.stat().st_size,
         "weights_sha256": config.get("weights_sha256"),
         "mesomer_version": config.get("mesomer_version"),
+        "corpus_keys": None if keys is None else f"of {keys.molecules:,} molecules, for `mesomer study`",
         "about": _first_paragraph(card),
         "card": str(card) if card.is_file() else None,
     }

@@ -29,7 +29,7 @@ def prepare(
         output: Folder of the corpus.
         workers: Processes that work side by side; as many as there are cores if not given.
         add: Columns to add that some methods need: atom_contexts, bond_contexts, conformers, descriptors, fingerprints,
-            motifs.
+            inchikeys, motifs.
         max_atoms: Molecules with more atoms are rejected.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         overwrite: Replace a corpus of another input or other settings.

@@ -78,7 +78,8 @@ def study(
             no curve.
         arms: Which methods to compare, such as pretrained,random,ecfp_forest; the usual ones if not given.
         descriptors: Numeric columns of the table that all arms get as features.
-        corpus: What the model was pre-trained on (a prepared corpus or a table), to look for the molecules in it.
+        corpus: What the model was pre-trained on (a prepared corpus or a table), to look for the molecules in it; not
+            needed for a model that carries the keys of its corpus, as the bundled ones do.
         zone: Smallest difference that matters, in the unit of the metric.
         repeat_error: Repeat error of the assay; a tenth of it is the zone.
         minutes: Plan the largest design that fits into so many minutes, and say what was cut; 0 for no limit.

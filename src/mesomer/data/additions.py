@@ -100,6 +100,18 @@ def _conformer_counts(coordinates: np.ndarray, graph: GraphArrays) -> dict[str, 
     return {what: int(found.sum()) for what, found in marks.items()}
 
 
+def _inchikeys(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
+    from mesomer.data.corpus_keys import molecule_keys
+
+    return molecule_keys(mols)
+
+
+def _inchikey_counts(rows: np.ndarray, graph: GraphArrays) -> dict[str, int]:
+    from mesomer.data.corpus_keys import unnamed
+
+    return {"have no InChIKey and are told apart by their SMILES": unnamed(rows)}
+
+
 def _atom_contexts(graph: GraphArrays) -> Contexts:
     from mesomer.chem.contexts import atom_contexts
 
@@ -139,6 +151,13 @@ ADDITIONS: dict[str, Addition] = {
         Column("molecule", "bits", 1024),
         "which circular fragments up to radius 2 occur (ECFP4), folded to 1,024 bits",
         _fingerprints,
+    ),
+    "inchikeys": Addition(
+        Column("molecule", "uint64", 3),
+        "by which studies find their molecules in the corpus: the first 64 bits of the SHA-256 of the InChIKey, of its "
+        "first block, and of the Murcko scaffold (0 without rings)",
+        _inchikeys,
+        counts=_inchikey_counts,
     ),
     "motifs": Addition(
         Column("molecule", "bits", 85),

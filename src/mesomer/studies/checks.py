@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mesomer.chem.inchi import skeleton
 from mesomer.data.splits import Split, find_rule
 from mesomer.errors import MesomerError
 from mesomer.metrics import spearman
 from mesomer.statistics import cross_validation, smallest_detectable
 from mesomer.studies.design import StudyOptions, rule_of
-from mesomer.studies.molecules import StudyData, draw, skeleton
+from mesomer.studies.molecules import StudyData, draw
 from mesomer.training.predictor import RDKIT_DESCRIPTORS
 
 LEAST_IN_FOLD = 10

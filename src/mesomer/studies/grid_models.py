@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mesomer.chem.inchi import inchi_keys, skeleton
 from mesomer.data.benchmarks import BENCHMARKS, resolve_data, target_columns
 from mesomer.data.prepare import add_to_corpus, prepare_corpus
 from mesomer.data.tables import open_table
@@ -22,7 +23,6 @@ from mesomer.errors import MesomerError
 from mesomer.files import atomic_write
 from mesomer.progress import say
 from mesomer.studies.grid import Grid, Point
-from mesomer.studies.molecules import inchi_keys, skeleton
 from mesomer.training.checkpoint import save_model
 from mesomer.training.finetune import finetune
 from mesomer.training.finetune_plan import FinetuneOptions

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.chem.descriptors import count_ecfp, descriptors_200
+from mesomer.chem.inchi import inchi_keys, skeleton
 from mesomer.data.labels import Labelled, read_labels
 from mesomer.data.splits import Split, find_rule, read_splits, splits_for, write_splits
 from mesomer.data.splits.base import Groups, Molecules, group_rows, join_groups
@@ -35,9 +36,6 @@ from mesomer.training.predictor import RDKIT_DESCRIPTORS, class_columns, fresh_e
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
-
-NO_KEY = "SMILES "
-"""How the key of a molecule begins that InChI cannot name."""
 
 
 @dataclass(frozen=True)
@@ -189,20 +187,6 @@ def read_molecules(source: Source, coordinates: bool = False) -> StudyData:
     data = property_data(labelled, source.descriptors, coordinates)
     check_range(data)
     return StudyData(source, labelled, data, inchi_keys(labelled.mols, labelled.canonical))
-
-
-def inchi_keys(mols: Sequence[Mol], otherwise: Sequence[str]) -> list[str]:
-    """InChIKeys; where InChI cannot name a molecule, a text that equals that of equal SMILES only."""
-    from rdkit import rdBase
-    from rdkit.Chem import MolToInchiKey
-
-    with rdBase.BlockLogs():
-        return [MolToInchiKey(mol) or NO_KEY + text for mol, text in zip(mols, otherwise, strict=True)]
-
-
-def skeleton(key: str) -> str:
-    """The first block of an InChIKey: the molecule without stereo and isotopes; other keys as a whole."""
-    return key if key.startswith(NO_KEY) else key.partition("-")[0]
 
 
 def draw(study: StudyData, split: str, repeats: int, folds: int, canonical: bool = False) -> list[Split]:

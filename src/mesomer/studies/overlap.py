@@ -2,9 +2,10 @@
 
 Three kinds of "in": the same InChIKey, the same skeleton (first block: without stereo), the same Murcko scaffold
 (molecules without rings count for nothing there). Decided: "outside the corpus" in the scores means that not even the
-skeleton is in it. The corpus is a prepared one or any table of molecules; both parts of a prepared one are looked
-through, held-out molecules too. An InChI is computed only for molecules whose hash of elements and bonds occurs in the
-study, so that a corpus of millions takes minutes.
+skeleton is in it. Where a corpus is named, it is looked through: a prepared one (both parts, held-out molecules too) or
+any table of molecules. An InChI is computed only for molecules whose hash of elements and bonds occurs in the study, so
+that a corpus of millions takes minutes. Else the keys are asked that the model carries of its corpus; else the corpus
+of its run, if it still lies there.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.chem.featurize import featurize_many
+from mesomer.chem.inchi import inchi_keys, skeleton
 from mesomer.chem.scaffolds import scaffold
 from mesomer.data.corpus import CARD, PARTS, Corpus
+from mesomer.data.corpus_keys import BITS, CorpusKeys
 from mesomer.data.tables import open_table
 from mesomer.progress import Progress
 from mesomer.run import read_manifest
 from mesomer.studies import skeletons
 from mesomer.studies.checks import SHOWN, Check
-from mesomer.studies.molecules import StudyData, inchi_keys, skeleton
+from mesomer.studies.molecules import StudyData
 from mesomer.training.checkpoint import ModelFolder
+from mesomer.training.model_keys import ENTRY, keys_of
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -47,8 +51,47 @@ def corpus_of(model: str, folder: ModelFolder) -> str | None:
     return str(path) if Corpus.open(path, []).fingerprint == _fingerprint(folder) else None
 
 
+def _init_outside(folder: ModelFolder) -> str | None:
+    """What a model started from, unless its keys say that nothing was trained on outside its own corpus."""
+    training = folder.config.get("training") or {}
+    entry = training.get(ENTRY) or {}
+    covered = entry.get("unknown") == [] and list(entry.get("corpora", {})) == [_fingerprint(folder)]
+    return None if covered else training.get("init")
+
+
 def _fingerprint(folder: ModelFolder) -> str | None:
     return (folder.config.get("training") or {}).get("corpus_fingerprint")
+
+
+def look_up(study: StudyData, corpus: str | None, model: str, folder: ModelFolder) -> dict[str, Any] | None:
+    """The overlap with the `corpus` that was named, else with that of the model; None where neither is at hand."""
+    if corpus is None:
+        keys = keys_of(folder.path, folder.config)
+        if keys is not None:
+            return find_in_keys(study, keys)
+        corpus = corpus_of(model, folder)
+    return None if corpus is None else find_overlap(study, corpus, folder)
+
+
+def find_in_keys(study: StudyData, keys: CorpusKeys) -> dict[str, Any]:
+    """Rows of the study's molecules whose keys a model carries, as `overlap.json` has it."""
+    looked_for = {
+        "exact": study.keys,
+        "skeleton": [skeleton(key) for key in study.keys],
+        "scaffold": study.molecules.scaffolds(False),
+    }
+    return {
+        "corpus": None,
+        "source": "the keys of the corpus that the model carries",
+        "molecules": keys.molecules,
+        "is_of_the_model": True,
+        "init": ", ".join(keys.unknown) or None,
+        "bits": BITS,
+        **{
+            kind: [row for row, hit in zip(study.data.rows, keys.contains(kind, texts), strict=True) if hit]
+            for kind, texts in looked_for.items()
+        },
+    }
 
 
 def find_overlap(study: StudyData, corpus: str, folder: ModelFolder) -> dict[str, Any]:
@@ -67,9 +110,10 @@ def find_overlap(study: StudyData, corpus: str, folder: ModelFolder) -> dict[str
     same = None if opened is None else opened.fingerprint == _fingerprint(folder)
     return {
         "corpus": corpus,
+        "source": "the molecules of the corpus themselves",
         "molecules": count,
         "is_of_the_model": same,
-        "init": (folder.config.get("training") or {}).get("init"),
+        "init": _init_outside(folder) if same else (folder.config.get("training") or {}).get("init"),
         "exact": [rows[at] for at, key in enumerate(study.keys) if key in search.keys],
         "skeleton": [rows[at] for at, key in enumerate(study.keys) if skeleton(key) in search.skeletons],
         "scaffold": [rows[at] for at, name in enumerate(search.own_scaffolds) if name in search.scaffolds],
@@ -164,8 +208,8 @@ def overlap_checks(study: StudyData, found: dict[str, Any] | None, folder: Model
         return [
             Check(
                 "overlap with the pre-training corpus", "caution",
-                "Whether these molecules are in the corpus of the pre-training was not looked at: the corpus is not at "
-                "hand (give it with --corpus).",
+                "Whether these molecules are in the corpus of the pre-training was not looked at: the model carries no "
+                "keys of it, and the corpus is not at hand (give it with --corpus).",
             )
         ]  # fmt: skip
     total = len(study.keys)
@@ -185,6 +229,12 @@ def overlap_checks(study: StudyData, found: dict[str, Any] | None, folder: Model
             sentence += " Most are known to the encoder: read the scores of the others."
         shown = tuple(rows[:SHOWN])
         notes.append(Check(f"overlap: {kind}", severity, sentence, shown, tuple(smiles[row] for row in shown[:4])))
+    if found["corpus"] is None:
+        text = (
+            f"Looked up in {found['source']}, {found['bits']} bits of each: a molecule that is not in the corpus is "
+            f"taken for one that is with a probability of {found['molecules'] / 2 ** found['bits']:.1g} at most."
+        )
+        notes.append(Check("overlap: source", "info", text))
     if found["is_of_the_model"] is False:
         text = "The corpus given is not the one that the model was pre-trained on (their fingerprints differ)."
         notes.append(Check("another corpus", "caution", text))

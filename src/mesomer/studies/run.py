@@ -28,7 +28,7 @@ from mesomer.studies.cells import WORK, Task, Training, cell_path, run_cell
 from mesomer.studies.checks import Check, require_apart
 from mesomer.studies.design import PRECISION_WORDS, Cell, Design, StudyOptions, cells_of, dealt
 from mesomer.studies.molecules import Source, hold, store_splits, stored_splits, write_molecules
-from mesomer.studies.overlap import corpus_of, find_overlap, overlap_checks
+from mesomer.studies.overlap import look_up, overlap_checks
 from mesomer.studies.pilot import pilot_report, run_pilot
 from mesomer.studies.plan import Costs, fit_into, full_design, in_words, measure
 from mesomer.studies.prepare import Prepared, prepare
@@ -214,8 +214,7 @@ def _planned(run: RunFolder, request: Request, options: StudyOptions, ready: Pre
 
 
 def _overlap(request: Request, ready: Prepared, model: ModelFolder) -> tuple[dict[str, Any] | None, list[Check]]:
-    corpus = request.corpus or corpus_of(request.source.model, model)
-    found = None if corpus is None else find_overlap(ready.study, corpus, model)
+    found = look_up(ready.study, request.corpus, request.source.model, model)
     return found, overlap_checks(ready.study, found, model)
 
 

@@ -1,7 +1,8 @@
 """Model folders: what a model is on disk, how it is found by name, and how a damaged or foreign one is told apart.
 
 A model folder has `config.json`, `model.safetensors` and `README.md` (the model card); vocabularies and scalers lie
-beside them as JSON. Nothing is pickled, so that a folder loads years later and loading runs no foreign code.
+beside them as JSON, and an encoder may carry the keys of its corpus (`model_keys`). Nothing is pickled, so that a
+folder loads years later and loading runs no foreign code.
 `config.json` holds the SHA-256 of the weights: a copy that was cut short or mixed with another model's is refused.
 
 A name is, in this order: a model folder, a run folder (its `model/`, else its `encoder/`), a bundled model, or
@@ -62,8 +63,11 @@ def save_model(
     card: str,
     extra_json: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    files: Mapping[str, bytes] | None = None,
 ) -> Path:
-    """Writes a model folder, whole or not at all; `extra_json` maps the stem of a further JSON file to its content."""
+    """Writes a model folder, whole or not at all; `extra_json` maps the stem of a further JSON file to its content,
+    `files` the name of any other file.
+    """
     from mesomer.chem.schema import SCHEMA_VERSION
 
     if kind not in KINDS:
@@ -82,6 +86,8 @@ def save_model(
         _write_json(folder / CONFIG, head | dict(config))
         for stem, content in (extra_json or {}).items():
             _write_json(folder / f"{stem}.json", content)
+        for name, data in (files or {}).items():
+            (folder / name).write_bytes(data)
         (folder / CARD).write_text(card, encoding="utf-8")
     return Path(path)
 

@@ -29,6 +29,8 @@ from mesomer.run import RunFolder
 from mesomer.training.checkpoint import ModelFolder, encoder_of, load_model, load_state, save_model
 from mesomer.training.context import Context
 from mesomer.training.loop import FitResult, Listener, LoopOptions, StepReport, fit
+from mesomer.training.model_keys import FILE as KEYS_FILE
+from mesomer.training.model_keys import Carried, keys_to_carry
 from mesomer.training.objective_trainee import ObjectiveTrainee
 from mesomer.training.pretrain_card import Facts, model_card, summary_text
 from mesomer.training.representation import MOLECULES, RepresentationProbe
@@ -137,10 +139,12 @@ def pretrain(
             return Pretrained(run.path, run.summary, True)
         objective.adapt(store)
         told = None if start is None else take_heads(objective, start)
+        keys: list[Carried] = []
+        context.first(lambda: keys.append(keys_to_carry(store, start)))
         with run:
             if told is not None:
                 run.log(told)
-            summary = _Pretraining(run, store, objective, options, context, report).run()
+            summary = _Pretraining(run, store, objective, options, context, keys, report).run()
             return Pretrained(run.path, summary, False)
 
 
@@ -285,8 +289,11 @@ class _Pretraining:
         objective: Objective,
         options: PretrainOptions,
         context: Context,
+        keys: list[Carried],
         report: Callable[[Path], None] | None,
     ) -> None:
+        """`keys` is what the model is to carry of its corpus, known to the first rank alone."""
+        self.keys = keys
         self.run_folder, self.corpus, self.objective = run, corpus, objective
         self.options, self.context, self.report = options, context, report
 
@@ -320,6 +327,8 @@ class _Pretraining:
             f"{context.world} process{'es' if context.world > 1 else ''} on {context.device.type}, "
             f"{'bfloat16' if context.precision == 'bf16' else 'float32'}."
         )
+        for carried in self.keys:
+            run.log(carried.sentence)
         with Progress(None, "molecules", "pre-training") as bar:
             listener = _Teller(run, bar, per_step, lambda: trainee.probe_score(context))
             result = fit(trainee, batches, options.loop(), run.path / "checkpoints", context=context, listener=listener)
@@ -336,7 +345,10 @@ class _Pretraining:
             temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         before = next((row["probe_r2"] for row in run.metrics() if row.get("probe_r2") and row["step"] == "0"), None)
         probes = (None if before is None else float(before), probe)
-        facts = Facts.of(self.corpus, self.objective, self.options, result, figures, probes, parameters, self.context)
+        (keys,) = self.keys
+        facts = Facts.of(
+            self.corpus, self.objective, self.options, result, figures, probes, parameters, self.context, keys.entry
+        )
         vocabularies = self.objective.vocabularies()
         described = {
             "encoder": {"name": self.objective.encoder.name, "config": self.objective.encoder.config()},
@@ -348,11 +360,12 @@ class _Pretraining:
             "training": asdict(facts),
         }
         card = model_card(facts, figures)
+        files = {} if keys.content is None else {KEYS_FILE: keys.content}
         for kind, state in (
             ("encoder", self.objective.encoder.state_dict()),
             ("pretraining", self.objective.state_dict()),
         ):
-            save_model(run.path / kind, kind, described, state, card, overwrite=True)
+            save_model(run.path / kind, kind, described, state, card, overwrite=True, files=files)
         summary = {**asdict(facts), "figures": figures}
         if self.report is not None:
             self.report(run.path)

@@ -14,6 +14,7 @@ from mesomer.objectives.base import Objective
 from mesomer.objectives.figures import beats_guess
 from mesomer.progress import duration
 from mesomer.training.context import Context
+from mesomer.training.model_keys import keys_sentence
 from mesomer.training.trainee import FitResult
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Facts:
     seed: int
     date: str
     version: str
+    corpus_keys: dict[str, Any] | None = None
+    """What the folder carries to find molecules in the corpus (`model_keys`)."""
 
     @classmethod
     def of(
@@ -66,6 +69,7 @@ class Facts:
         probes: tuple[float | None, float | None],
         parameters: int,
         context: Context,
+        corpus_keys: dict[str, Any] | None = None,
     ) -> Facts:
         """Collects the facts; `figures` are those of the kept weights, `probes` those before and after."""
         weights, found = objective.weights, machine()
@@ -103,6 +107,7 @@ class Facts:
             seed=options.seed,
             date=datetime.now(UTC).date().isoformat(),
             version=versions().get("mesomer", "source"),
+            corpus_keys=corpus_keys,
         )
 
 
@@ -120,6 +125,7 @@ def model_card(facts: Facts, figures: Figures) -> str:
         for term, row in figures.items()
     )
     sources = "".join(f"- {source}\n" for source in facts.sources)
+    keys = "" if facts.corpus_keys is None else f"\n{keys_sentence(facts.corpus_keys)}\n"
     start = f"the weights of `{facts.init}`" if facts.init else "random weights"
     return f"""---
 library_name: mesomer
@@ -135,7 +141,7 @@ A molecular encoder of {facts.parameters:,} parameters, made on {facts.date} wit
 Trained on {facts.train_molecules:,} molecules; {facts.held_out_molecules:,} were held out, and the figures below
 measure {facts.measured_molecules:,} of these. Corpus fingerprint `{facts.corpus_fingerprint}`, made from
 
-{sources}
+{sources}{keys}
 ## Training
 
 | | |
