@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_corpora import demo_smiles, make_small, write_table
@@ -12,8 +16,10 @@ from mesomer.data.corpus_keys import CorpusKeys
 from mesomer.data.prepare import prepare
 from mesomer.errors import MesomerError
 from mesomer.studies import skeletons
+from mesomer.studies.design import StudyOptions
 from mesomer.studies.molecules import read_molecules
 from mesomer.studies.overlap import corpus_of, find_overlap, look_up, overlap_checks
+from mesomer.studies.run import power_of, run_study
 from mesomer.training.checkpoint import load_model, save_model
 from mesomer.training.model_keys import FILE, carried
 
@@ -127,6 +133,28 @@ def test_keys_find_what_the_corpus_has(keyed, tmp_path, request_of):
     assert f"the corpus of the pre-training ({found['molecules']} molecules)" in notes[0].sentence
     (source,) = notes[3:]
     assert source.check == "overlap: source" and "the keys of the corpus that the model carries" in source.sentence
+
+
+def test_a_study_uses_the_keys_and_says_so(keyed, tmp_path, request_of):
+    path, _, smiles = keyed
+    table = demo_smiles(60)
+    rows = {"smiles": table, "activity": [len(text) for text in table]}
+    request = request_of(labelled_table(tmp_path / "s.csv", rows))
+    source = replace(request.source, model=str(path), weights_sha256=load_model(path).sha256)
+    options = StudyOptions(arms=("ecfp_forest", "mean"), splits=("random",), repeats=1, folds=2, trials=1,
+                           label_shares=(), minutes=None)  # fmt: skip
+    planned = power_of(replace(request, source=source), options)
+    run_study(replace(request, source=source), options)
+    found = json.loads((source.folder / "overlap.json").read_text())
+    known = [row for row in range(1, 61) if row > 20]  # of the corpus the molecules from the 21st on
+    assert found["exact"] == known and found["source"] == "the keys of the corpus that the model carries"
+    sentence = f"40 of 60 molecules are in the corpus of the pre-training ({len(smiles)} molecules)."
+    assert sentence in [check["sentence"] for check in planned["checks"]]
+    report = (source.folder / "report.md").read_text()
+    assert sentence in report and "the keys of the corpus that the model carries" in report
+    with open(source.folder / "results.csv", newline="") as handle:
+        novel = [int(row["n_novel"]) for row in csv.DictReader(handle) if row["arm"] == "mean"]
+    assert novel and all(count < 30 for count in novel)
 
 
 def test_a_named_corpus_wins_over_damaged_keys(keyed, study):

@@ -157,9 +157,10 @@ def power_of(request: Request, options: StudyOptions) -> dict[str, Any]:
         costs = measure(ready.study, ready.arms, options)
         design, cut = fit_into(full_design(ready.study, ready.arms, options), costs, options.minutes, request.jobs)
         pilot = _pilot(request, options, ready, design, costs)
+        _, notes = _overlap(request, ready, load_model(request.source.model))
     return {
         "design": design.to_json(), "cut": cut, "pilot": pilot, "plan": in_words(design, costs, request.jobs),
-        "checks": [check.to_json() for check in ready.checks],
+        "checks": [check.to_json() for check in [*ready.checks, *notes]],
     }  # fmt: skip
 
 
