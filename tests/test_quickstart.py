@@ -17,6 +17,7 @@ from small_models import save_encoder
 
 import mesomer.quickstart.run as work
 from mesomer import baselines, cli
+from mesomer.data.corpus_keys import BITS, KINDS, CorpusKeys, molecule_keys
 from mesomer.data.labels import read_labels
 from mesomer.data.splits import Split, splits_for
 from mesomer.data.tables import open_table
@@ -24,10 +25,11 @@ from mesomer.metrics import rmse
 from mesomer.quickstart import QuickstartOptions, quickstart
 from mesomer.quickstart.design import DEMO, Arm, Outcome
 from mesomer.quickstart.results import honest_sentence, limits
-from mesomer.training.checkpoint import encoder_of, load_model
+from mesomer.training.checkpoint import encoder_of, load_model, save_model
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import Cells
 from mesomer.training.finetune_plan import plan_cells, property_data
+from mesomer.training.model_keys import FILE, carried
 
 SMALL = ("--molecules", "60", "--folds", "3", "--epochs", "2")
 
@@ -246,6 +248,21 @@ def test_a_network_that_learnt_nothing_is_said_to():
     assert any("probability of 80 %" in text for text in something)
     slow = limits(outcome_of(pretrained=0.5, random=0.99, forest=0.5, mean=1.0))
     assert "one of speed" in slow[0]
+
+
+def test_molecules_that_the_pretraining_had_seen_are_counted(encoder, tmp_path):
+    labelled = work.draw(read_labels(open_table(str(DEMO)), ["activity"]), 90, 0)
+    assert work.known_molecules(labelled, load_model(encoder)) is None
+    rows = molecule_keys(labelled.mols)[:7] >> np.uint64(64 - BITS)
+    keys = CorpusKeys({kind: np.unique(rows[:, at]) for at, kind in enumerate(KINDS)}, {"f": 7})
+    base, found = load_model(encoder), carried(keys)
+    config = {"encoder": base.config["encoder"], "training": {"corpus_fingerprint": "f", "corpus_keys": found.entry}}
+    path = save_model(tmp_path / "keyed", "encoder", config, base.state, "# test\n", files={FILE: found.content})
+    assert work.known_molecules(labelled, load_model(path)) == 7
+    outcome = outcome_of(pretrained=0.5, random=0.6, forest=0.5, mean=1.0)
+    assert any("carries no keys" in text for text in limits(outcome))
+    outcome.known = 7
+    assert any(text.startswith("Of the 90 molecules 7 are, leaving stereo aside,") for text in limits(outcome))
 
 
 def test_molecules_are_drawn_by_the_seed_and_keep_their_order():

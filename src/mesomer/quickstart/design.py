@@ -72,6 +72,8 @@ class Outcome:
     folder: ModelFolder
     precision: str
     stages: dict[str, float]
+    known: int | None = None
+    """Molecules that are, leaving stereo aside, in the corpus of the pre-training; None where that is not known."""
 
     @property
     def truth(self) -> list[NDArray[np.float64]]:

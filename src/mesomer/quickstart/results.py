@@ -116,7 +116,7 @@ def limits(outcome: Outcome) -> list[str]:
         "molecules: the interval says what new molecules of this kind would show, not what another property would.",
         f"Training was short ({options.epochs} epochs) and nothing was tuned on this set, for any method: with more "
         "epochs or other settings each network may do better, and the order may change.",
-        "Whether test molecules occur in the corpus of the pre-training (without their labels) was not looked at.",
+        known_sentence(outcome),
     ]
     if found.detectable is not None:
         said.insert(1, (
@@ -133,6 +133,14 @@ def limits(outcome: Outcome) -> list[str]:
         if means[name] > means["mean"] - zone(outcome):
             said.insert(0, text)
     return said
+
+
+def known_sentence(outcome: Outcome) -> str:
+    """Whether the pre-training had seen the molecules."""
+    where = "in the corpus of the pre-training (without their labels)"
+    if outcome.known is None:
+        return f"Whether test molecules occur {where} was not looked at: the model carries no keys of it."
+    return f"Of the {len(outcome.data.smiles):,} molecules {outcome.known:,} are, leaving stereo aside, {where}."
 
 
 def report_of(folder: Path, outcome: Outcome, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mesomer.baselines import fragment_counts, run_baseline
+from mesomer.chem.inchi import inchi_keys, skeleton
 from mesomer.data.labels import Labelled, read_labels
 from mesomer.data.splits import splits_for, write_splits
 from mesomer.data.tables import open_table
@@ -23,10 +24,11 @@ from mesomer.quickstart.design import DEMO, TARGET, Arm, Outcome, QuickstartOpti
 from mesomer.quickstart.results import summary, write_results
 from mesomer.quickstart.training import train_side_by_side
 from mesomer.run import RunFolder
-from mesomer.training.checkpoint import default_model, encoder_of, load_model
+from mesomer.training.checkpoint import ModelFolder, default_model, encoder_of, load_model
 from mesomer.training.context import Context
 from mesomer.training.finetune import run_cells
 from mesomer.training.finetune_plan import property_data
+from mesomer.training.model_keys import keys_of
 
 NETWORKS = (("pretrained", "Pre-trained network", False), ("random", "Same network, random weights", True))
 """Name, label, and whether it starts from random weights."""
@@ -88,6 +90,7 @@ def quickstart(
         with stage("Forest and mean"):
             _baselines(outcome, workers or cores())
         with stage("Statistics and report"):
+            outcome.known = known_molecules(labelled, folder)
             found = write_results(run.path, outcome)
         found |= summary(run.path, outcome, time.perf_counter() - begun, run.state == "resumed")
         run.finish(found)
@@ -109,6 +112,15 @@ def draw(labelled: Labelled, count: int, seed: int) -> Labelled:
         all_rows=[labelled.all_rows[at] for at in chosen],
         y=labelled.y[chosen],
     )
+
+
+def known_molecules(labelled: Labelled, folder: ModelFolder) -> int | None:
+    """How many molecules are, leaving stereo aside, in the corpus whose keys the model carries; None if it has none."""
+    keys = keys_of(folder.path, folder.config)
+    if keys is None:
+        return None
+    names = inchi_keys(labelled.mols, labelled.canonical)
+    return int(keys.contains("skeleton", [skeleton(name) for name in names]).sum())
 
 
 def _networks(outcome: Outcome, run: RunFolder, workers: int) -> None:
