@@ -8,16 +8,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rdkit import Chem
 from small_corpora import demo_smiles, write_table
 from small_models import save_encoder
 
+from mesomer.chem.scaffolds import scaffold
 from mesomer.commands.info import info
 from mesomer.commands.pretrain import pretrain as command
 from mesomer.data.corpus import Corpus
 from mesomer.data.corpus_keys import KINDS, CorpusKeys
 from mesomer.data.prepare import prepare_corpus
 from mesomer.errors import MesomerError
-from mesomer.training.checkpoint import ModelFolder, load_model, read_config
+from mesomer.training.checkpoint import ModelFolder, bundled_models, load_model, read_config
 from mesomer.training.model_keys import FILE, keys_of, keys_to_carry
 
 TINY = {
@@ -163,3 +165,19 @@ def test_wrong_files_are_one_sentence(harm: str, model: Path, corpora: dict[str,
     with pytest.raises(MesomerError, match=words) as caught:
         keys_in(model)
     assert "--corpus" in caught.value.hint and caught.value.message.count(". ") == 0
+
+
+@pytest.mark.parametrize("name", sorted(bundled_models()))
+def test_bundled_models_know_their_corpus_wherever_they_are_copied(name: str, tmp_path: Path) -> None:
+    folder = bundled_models()[name]
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    keys, training = keys_in(copy), read_config(folder)["training"]
+    assert keys is not None and keys.unknown == ()
+    assert keys.corpora == {
+        training["corpus_fingerprint"]: training["train_molecules"] + training["held_out_molecules"]
+    }
+    celecoxib = Chem.MolFromSmiles("Cc1ccc(-c2cc(C(F)(F)F)nn2-c2ccc(S(N)(=O)=O)cc2)cc1")
+    assert keys.contains("scaffold", [scaffold(celecoxib, False)]).all()
+    buckminsterfullerene = "XMWRBQBLMFGWIX-UHFFFAOYSA-N"
+    assert not keys.contains("exact", [buckminsterfullerene]).any()
+    assert len(list(folder.glob(FILE))) == 0 or (folder / FILE).stat().st_size < 2.5e6
