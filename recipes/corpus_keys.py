@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 assert found.content is not None
                 with atomic_write(folder / FILE) as temporary:
                     temporary.write_bytes(found.content)
-            describe(folder, config, found)
+            describe(folder, config, found, folder in given.refer)
             size = f", {len(found.content or b'') / 1e6:.2f} MB" if folder in given.models else ""
             print(f"{folder}: keys of {keys.molecules:,} molecules{size}")
     except MesomerError as error:
@@ -68,16 +69,18 @@ def checked(folder: Path, fingerprint: str, whole_chain: bool) -> dict:
     return config
 
 
-def describe(folder: Path, config: dict, found: Carried) -> None:
-    """Writes the entry into the configuration and the paragraph into the card."""
+def describe(folder: Path, config: dict, found: Carried, elsewhere: bool) -> None:
+    """Writes the entry into the configuration and the paragraph into the card; `elsewhere`: the file lies there."""
     config["training"][ENTRY] = found.entry
     with atomic_write(folder / CONFIG) as temporary:
         temporary.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     card = folder / CARD
     text = card.read_text(encoding="utf-8")
+    words = found.sentence + (" The file lies with the bundled model that has the same keys." if elsewhere else "")
     if FILE not in text:
         with atomic_write(card) as temporary:
-            temporary.write_text(f"{text.rstrip()}\n\n{HEADING}\n\n{found.sentence}\n", encoding="utf-8")
+            paragraph = textwrap.fill(words, 118, break_long_words=False, break_on_hyphens=False)
+            temporary.write_text(f"{text.rstrip()}\n\n{HEADING}\n\n{paragraph}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

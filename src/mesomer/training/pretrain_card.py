@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from mesomer.data.corpus import Corpus
@@ -125,7 +126,11 @@ def model_card(facts: Facts, figures: Figures) -> str:
         for term, row in figures.items()
     )
     sources = "".join(f"- {source}\n" for source in facts.sources)
-    keys = "" if facts.corpus_keys is None else f"\n{keys_sentence(facts.corpus_keys)}\n"
+    keys = (
+        ""
+        if facts.corpus_keys is None
+        else f"\n{fill(keys_sentence(facts.corpus_keys), 118, break_on_hyphens=False)}\n"
+    )
     start = f"the weights of `{facts.init}`" if facts.init else "random weights"
     return f"""---
 library_name: mesomer
