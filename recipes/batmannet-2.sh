@@ -14,4 +14,6 @@ OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain cor
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
     --config recipes/batmannet-2.yaml --init runs/batmannet-2-descriptors --output runs/batmannet-2-fragments
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
-    --config recipes/batmannet-2.yaml --init runs/batmannet-2-fragments --output runs/batmannet-2
+    --config recipes/batmannet-2.yaml --init runs/batmannet-2-fragments --output runs/batmannet-2-again
+OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
+    --config recipes/batmannet-2.yaml --epochs 3 --init runs/batmannet-2-again --output runs/batmannet-2
