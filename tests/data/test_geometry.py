@@ -110,7 +110,9 @@ def test_rows_are_placed_by_several_processes_alike(tmp_path, monkeypatch):
 def test_drawings_are_never_taken_nor_replaced_unsaid(tmp_path, encoder_folder, monkeypatch):
     """Of a file with structures, drawings and ions, `embed` tells which had their coordinates computed."""
     monkeypatch.setattr(geometry, "available_cores", lambda: 1)
-    mols = [in_three("CCO"), in_two("CCN"), in_two("CC(=O)[O-].[Na+]"), in_three("CCO", seed=2)]
+    stretched = in_three("CCO")
+    stretched.GetConformer().SetAtomPosition(2, stretched.GetConformer().GetAtomPosition(2) * 1.2)
+    mols = [in_three("CCO"), in_two("CCN"), in_two("CC(=O)[O-].[Na+]"), stretched]
     path = write_structures(tmp_path / "a.sdf", mols)
     told = embed(str(path), model=str(encoder_folder), output=str(tmp_path / "a.npy"))
     own, crowding = told["geometry_warnings"]
@@ -125,7 +127,7 @@ def test_drawings_are_never_taken_nor_replaced_unsaid(tmp_path, encoder_folder, 
     write_table(tmp_path / "b.csv", {"smiles": ["CCN"]})
     embed(str(tmp_path / "b.csv"), model=str(encoder_folder), output=str(tmp_path / "b.npy"))
     assert np.allclose(vectors[1], np.load(tmp_path / "b.npy")[0], atol=1e-6)
-    assert not np.allclose(vectors[0], vectors[3], atol=1e-6)  # one molecule, two structures
+    assert not np.allclose(vectors[0], vectors[3], atol=1e-4)  # one molecule, two structures
 
 
 def test_a_record_without_finite_coordinates_costs_itself_only(tmp_path, encoder_folder):
