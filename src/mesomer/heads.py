@@ -4,8 +4,10 @@
 
 Decided: the two readout views of an encoder share ONE readout and have a head each, as published for GROVER and
 BatmanNet; the training loss holds the loss of each head and a weight times their squared difference, the prediction
-is their mean after sigmoid or softmax. Task types may be mixed in one model: each output column (or group of class
-columns) has its own loss, and all present labels count alike. A missing label is NaN in the target, weight nothing.
+is their mean after sigmoid or softmax. An encoder with a summary (encoders/summary.py), which mixes the views, has ONE
+head on the readouts of all views with the summary behind them. Task types may be mixed in one model: each output
+column (or group of class columns) has its own loss, and all present labels count alike. A missing label is NaN in the
+target, weight nothing.
 
 Legend: A atoms, B directed bonds, M molecules, D width of a view, R width of a readout, T tasks, T' output columns
 (a task of C classes takes C columns).
@@ -109,7 +111,7 @@ class PropertyHead(nn.Module):
 
 
 class PropertyModel(nn.Module):
-    """Encoder, readout and one head for each of the encoder's readout views.
+    """Encoder, readout and one head for each of the encoder's readout views, or one for all with a summary.
 
     With `standardize` a head sees its input minus a center, divided by a scale: fixed numbers that `set_standard`
     takes from the training molecules before training. Molecule vectors differ little beside what they have in common,
@@ -149,16 +151,20 @@ class PropertyModel(nn.Module):
         self.encoder_frozen = False
         self.encoder = encoder
         self.readout = Readout(encoder.width, readout, attn_hidden, attn_out)
+        summary = encoder.summary
+        inputs = 1 if summary is not None else len(self.views)
         width = self.readout.out_width + descriptors_dim
+        if summary is not None:
+            width = self.readout.out_width * len(self.views) + summary.width + descriptors_dim
         columns = sum(output.width for output in self.outputs)
         self.standardize = standardize
         if standardize:
-            self.register_buffer("centers", torch.zeros(len(self.views), width))
-            self.register_buffer("scales", torch.ones(len(self.views), width))
+            self.register_buffer("centers", torch.zeros(inputs, width))
+            self.register_buffer("scales", torch.ones(inputs, width))
         self.heads = nn.ModuleList(
-            PropertyHead(width, columns, ffn_hidden, ffn_layers, dropout, activation, head_norm) for _ in self.views
+            PropertyHead(width, columns, ffn_hidden, ffn_layers, dropout, activation, head_norm) for _ in range(inputs)
         )
-        self.linear = nn.ModuleList(nn.Linear(width, columns) for _ in self.views) if linear else None
+        self.linear = nn.ModuleList(nn.Linear(width, columns) for _ in range(inputs)) if linear else None
         self._config = {
             "outputs": [list(output) for output in self.outputs],
             "readout": readout,
@@ -198,17 +204,20 @@ class PropertyModel(nn.Module):
             return self.encoder.readout_output(batch)
 
     def readouts(self, encoded: EncoderOutput, batch: GraphBatch) -> list[Tensor]:
-        """One vector for each molecule and view: a list of [M, R]."""
-        return [
+        """One vector for each molecule and view: a list of [M, R]; with a summary of one [M, R * views + summary]."""
+        found = [
             self.readout(encoded.views[name], row_molecule(name, batch), batch.num_molecules) for name in self.views
         ]
+        if self.encoder.summary is None:
+            return found
+        return [torch.cat([*found, self.encoder.summary_vectors(encoded, batch)], 1)]
 
     def molecule_vectors(self, batch: GraphBatch) -> Tensor:
-        """The readouts of all views side by side, before descriptors: [M, R * views]."""
+        """The readouts of all views side by side, and a summary behind them, before descriptors: [M, ...]."""
         return torch.cat(self.readouts(self.encode(batch), batch), 1)
 
     def forward(self, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
-        """Raw outputs [M, T'] of each view's head."""
+        """Raw outputs [M, T'] of each head."""
         return self.from_encoded(self.encode(batch), batch, descriptors)
 
     def from_encoded(

@@ -15,11 +15,11 @@ from mesomer.commands.pretrain import pretrain as command
 from mesomer.data.corpus import Corpus
 from mesomer.data.prepare import prepare_corpus
 from mesomer.encoders.batmannet import BatmanNet
+from mesomer.encoders.summary import RunningStandard
 from mesomer.errors import MesomerError
 from mesomer.objectives.base import build_objective
 from mesomer.objectives.descriptors import SMALLEST_SCALE
 from mesomer.objectives.figures import ClassFigures, NumberFigures
-from mesomer.objectives.graph_labels import RunningStandard
 from mesomer.training.checkpoint import load_encoder, load_model
 
 SMALL = {"hidden_size": 16, "blocks": 1, "depth": 2, "dropout": 0.0}
@@ -185,6 +185,38 @@ def test_several_objectives_side_by_side(corpus: Corpus, tmp_path: Path) -> None
     went_on = load_model(str(tmp_path / "on"), ("pretraining",)).config["objective"]["config"]
     assert went_on == stored.config["objective"]["config"]
     assert "Starting from the encoder and the heads" in (tmp_path / "on" / "log.txt").read_text()
+
+
+def test_a_summary_is_pretrained_added_to_a_model_and_kept(corpus: Corpus, tmp_path: Path) -> None:
+    rest = {key: value for key, value in SHORT.items() if key != "encoder"}
+    command(str(corpus.path), output=str(tmp_path / "plain"), objective="masked_graph", max_steps=2, **SHORT)
+    plain = load_encoder(str(tmp_path / "plain"))
+    command(
+        str(corpus.path), output=str(tmp_path / "added"), objective="descriptors+fingerprints", max_steps=30,
+        init=str(tmp_path / "plain"), encoder={"summary": 24}, **rest,
+    )  # fmt: skip
+    added = load_encoder(str(tmp_path / "added"))
+    assert added.config() == {**plain.config(), "summary": 24} and 0 < int(added.summary.standard.batches) <= 30
+    with open(tmp_path / "added" / "metrics.csv", newline="") as handle:
+        steps = [row for row in csv.DictReader(handle) if row["part"] == "train"]
+    assert float(steps[-1]["descriptors"]) < float(steps[0]["descriptors"])
+    stored = load_model(str(tmp_path / "added"), ("pretraining",)).config["objective"]["config"]
+    assert stored["descriptors"]["hidden"] == stored["fingerprints"]["hidden"] == 0
+    command(
+        str(corpus.path), output=str(tmp_path / "kept"), objective="masked_graph", max_steps=3,
+        init=str(tmp_path / "added"), **rest,
+    )  # fmt: skip
+    kept = load_encoder(str(tmp_path / "kept"))
+    for name, value in kept.summary.state_dict().items():
+        assert torch.equal(value, added.summary.state_dict()[name])
+    weight = "node_blocks.0.merge.weight"
+    assert not torch.equal(kept.state_dict()[weight], added.state_dict()[weight])
+    assert "is not trained by this objective" in (tmp_path / "kept" / "log.txt").read_text()
+    with pytest.raises(MesomerError, match="has summary 24, and 12 was asked for"):
+        command(
+            str(corpus.path), output=str(tmp_path / "no"), objective="descriptors", max_steps=1,
+            init=str(tmp_path / "added"), encoder={"summary": 12}, **rest,
+        )  # fmt: skip
 
 
 def test_the_parts_give_what_they_give_alone(corpus: Corpus) -> None:

@@ -3,8 +3,9 @@
 A view is one such set of rows. Its name says what a row is: `atom_…` has one row for each atom, `bond_…` one row for
 each directed bond, `node_…` one row for a dummy and then each atom of a molecule. Heads read the `readout_views`,
 objectives read whatever they reconstruct, and nothing else is known of an encoder, except that one that pads wants
-batches of `length_buckets`, and one that `needs_coordinates` stops where a molecule has none. A new encoder is one
-file with `@register` on its class and one line in `_FILES`.
+batches of `length_buckets`, and one that `needs_coordinates` stops where a molecule has none. An encoder may have a
+`summary` behind its pooled rows (encoders/summary.py). A new encoder is one file with `@register` on its class and one
+line in `_FILES`.
 
 Shapes: `A` atoms, `B` directed bonds, `M` molecules, `D` width.
 """
@@ -13,17 +14,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
+from mesomer.encoders.summary import Summary
 from mesomer.errors import MesomerError, unknown_name
+
+SUMMARY = "molecule_summary"
 
 
 class EncoderOutput(NamedTuple):
-    """The views of one batch: `atom_…` [A, D], `bond_…` [B, D], `node_…` [M + A, D]."""
+    """The views of one batch: `atom_…` [A, D], `bond_…` [B, D], `node_…` [M + A, D]; `SUMMARY` [M, S] once computed."""
 
     views: dict[str, Tensor]
 
@@ -37,6 +41,11 @@ class Encoder(nn.Module):
     pooling: str = "mean"
     length_buckets: ClassVar[int] = 1
     needs_coordinates: ClassVar[bool] = False
+    summary: Summary | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_module("summary", None)
 
     def config(self) -> dict[str, Any]:
         """JSON-ready options: `type(encoder)(**encoder.config())` builds the same network."""
@@ -67,12 +76,12 @@ class Encoder(nn.Module):
         return self.readout_views
 
     @property
-    def molecule_width(self) -> int:
-        """Width of `molecule_vectors`."""
+    def pooled_width(self) -> int:
+        """Width of `pooled_vectors`."""
         return self.width * len(self.readout_views) * len(POOLINGS[self.pooling])
 
-    def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
-        """The pooled rows of each readout view, concatenated: [M, molecule_width]; a molecule without rows in a view
+    def pooled_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
+        """The pooled rows of each readout view, concatenated: [M, pooled_width]; a molecule without rows in a view
         gets zeros there.
         """
         parts = []
@@ -80,6 +89,35 @@ class Encoder(nn.Module):
             rows, molecule = output.views[view], row_molecule(view, batch)
             parts += [pool_rows(rows, molecule, batch.num_molecules, kind) for kind in POOLINGS[self.pooling]]
         return torch.cat(parts, dim=1)
+
+    @property
+    def molecule_width(self) -> int:
+        """Width of `molecule_vectors`."""
+        return self.pooled_width + (0 if self.summary is None else self.summary.width)
+
+    def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
+        """The vector of each molecule, [M, molecule_width]: what is pooled, and the summary of it if there is one."""
+        pooled = self.pooled_vectors(output, batch)
+        return pooled if self.summary is None else torch.cat([pooled, self.summary_vectors(output, batch)], dim=1)
+
+    def summary_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
+        """The summary [M, S] of an encoder that has one; computed once for an output, and kept among its views."""
+        assert self.summary is not None
+        if SUMMARY not in output.views:
+            output.views[SUMMARY] = self.summary(self.pooled_vectors(output, batch))
+        return output.views[SUMMARY]
+
+    def make_summary(self, width: int) -> None:
+        """Called at the end of a constructor: a summary of this width, none if it is 0."""
+        if width < 0:
+            raise MesomerError(f"The encoder's option summary is {width}.", "Give its width, or 0 for none.")
+        self.summary = Summary(self.pooled_width, width) if width else None
+
+    def with_summary(self, width: int) -> Self:
+        """The same encoder, with its weights, and an untrained summary behind it."""
+        encoder = type(self)(**{**self.config(), "summary": width})
+        encoder.load_state_dict(encoder.state_dict() | self.state_dict())
+        return encoder
 
 
 def row_molecule(view: str, batch: GraphBatch) -> Tensor:

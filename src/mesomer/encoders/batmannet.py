@@ -91,6 +91,7 @@ class BatmanNet(Encoder):
         stage: str = "finetuning",
         batchwise: bool = False,
         pooling: str | None = None,
+        summary: int = 0,
     ) -> None:
         super().__init__()
         if rules not in ("sound", "published") or stage not in ("pretraining", "finetuning"):
@@ -109,7 +110,7 @@ class BatmanNet(Encoder):
             "hidden_size": hidden_size, "depth": depth, "heads": heads, "blocks": blocks,
             "activation": activation, "bias": bias,
             "dense": dense, "dropout": dropout, "rules": rules, "stage": stage, "batchwise": batchwise,
-            "pooling": self.pooling,
+            "pooling": self.pooling, "summary": summary,
         }  # fmt: skip
         self.rules, self.stage, self.batchwise, self.width = rules, stage, batchwise, hidden_size
         self.atom_groups = fields.PUBLISHED_ATOM if rules == "published" else fields.SOUND_ATOM
@@ -149,6 +150,7 @@ class BatmanNet(Encoder):
                 {view: nn.LayerNorm(hidden_size) for view in ("atom_from_bond", "bond_from_atom")}
             )
         self.readout_views = ("atom_from_atom", "atom_from_bond" if len(joined) == 4 else "bond_from_bond")
+        self.make_summary(summary)
 
     def config(self) -> dict[str, Any]:
         return dict(self._options)

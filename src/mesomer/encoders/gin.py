@@ -68,6 +68,7 @@ class GINFamily(Encoder):
         rules: str = "sound",
         features: str | None = None,
         pooling: str | None = None,
+        summary: int = 0,
     ) -> None:
         """The network with the published first weights.
 
@@ -82,6 +83,7 @@ class GINFamily(Encoder):
             features: basic or rich; rich if not given, with published rules basic.
             pooling: mean, mean_sum, sum, max, gate or set2set with a number of steps; mean_sum if not given, with
                 published rules mean.
+            summary: Width of a summary behind the readout; 0 for none.
         """
         super().__init__()
         features = features or ("rich" if rules == "sound" else "basic")
@@ -98,7 +100,7 @@ class GINFamily(Encoder):
         self.pooling = pooling or ("mean_sum" if rules == "sound" else "mean")
         self._options: dict[str, Any] = {
             "layer": layer, "hidden_size": hidden_size, "depth": depth, "heads": heads, "jk": jk, "dropout": dropout,
-            "rules": rules, "features": features, "pooling": self.pooling,
+            "rules": rules, "features": features, "pooling": self.pooling, "summary": summary,
         }  # fmt: skip
         self.jk, self.rules = jk, rules
         atoms, bonds = input_fields(rules, features)
@@ -110,16 +112,17 @@ class GINFamily(Encoder):
         self.width = hidden_size * (depth + 1) if jk == "concat" else hidden_size
         self.readout = GraphReadout(self.width, self.pooling)
         self.readout_views = (VIEW,)
+        self.make_summary(summary)
 
     def config(self) -> dict[str, Any]:
         return dict(self._options)
 
     @property
-    def molecule_width(self) -> int:
+    def pooled_width(self) -> int:
         return self.readout.out_width
 
-    def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
-        """The readout of the atoms: [M, molecule_width]."""
+    def pooled_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
+        """The readout of the atoms: [M, pooled_width]."""
         return self.readout(output.views[VIEW], batch.atom_molecule, batch.num_molecules)
 
     def forward(self, batch: GraphBatch) -> EncoderOutput:

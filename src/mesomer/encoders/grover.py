@@ -82,6 +82,7 @@ class Grover(Encoder):
         random_depth: bool = True,
         batchwise: bool = False,
         pooling: str | None = None,
+        summary: int = 0,
     ) -> None:
         super().__init__()
         for option, value, known in (
@@ -101,7 +102,7 @@ class Grover(Encoder):
         self._options: dict[str, Any] = {
             "hidden_size": hidden_size, "depth": depth, "heads": heads, "blocks": blocks, "activation": activation,
             "bias": bias, "dropout": dropout, "rules": rules, "attention": attention, "update": update,
-            "random_depth": random_depth, "batchwise": batchwise, "pooling": self.pooling,
+            "random_depth": random_depth, "batchwise": batchwise, "pooling": self.pooling, "summary": summary,
         }  # fmt: skip
         self.rules, self.batchwise, self.width, self.depth = rules, batchwise, hidden_size, depth
         self.random_depth = random_depth
@@ -130,6 +131,7 @@ class Grover(Encoder):
             }
         )
         self.readout_views = VIEWS[:2]
+        self.make_summary(summary)
 
     def config(self) -> dict[str, Any]:
         return {**self._options, "batchwise": self.batchwise}
@@ -139,10 +141,10 @@ class Grover(Encoder):
         return VIEWS
 
     @property
-    def molecule_width(self) -> int:
+    def pooled_width(self) -> int:
         return self.width * len(VIEWS) * len(POOLINGS[self.pooling])
 
-    def molecule_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
+    def pooled_vectors(self, output: EncoderOutput, batch: GraphBatch) -> Tensor:
         """The pooled rows of all four views; with `mean` pooling it is the published fingerprint `both`."""
         parts = []
         for view in VIEWS:
@@ -164,8 +166,10 @@ class Grover(Encoder):
         return [*self.node_blocks, *self.edge_blocks, *self.outputs.values()]
 
     def readout_output(self, batch: GraphBatch) -> EncoderOutput:
-        """The two atom views: heads never read the bond views, which cost an eighth of the forward pass."""
-        return self(batch, self.readout_views)
+        """The two atom views: heads never read the bond views, which cost an eighth of the forward pass, unless
+        through a summary.
+        """
+        return self(batch, self.readout_views if self.summary is None else VIEWS)
 
     def draw_depths(self) -> list[Depths]:
         """A depth for each network of each block: node blocks, then edge blocks (grover.md 3.2)."""

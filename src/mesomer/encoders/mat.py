@@ -71,6 +71,7 @@ class Mat(NodeEncoder):
         attention_share: float = 0.33,
         distance_share: float = 0.33,
         pooling: str = "mean",
+        summary: int = 0,
     ) -> None:
         if kernel not in KERNELS:
             raise unknown_name("kernel of distances", kernel, KERNELS)
@@ -89,6 +90,7 @@ class Mat(NodeEncoder):
             activation=activation,
             dropout=dropout,
             pooling=pooling,
+            summary=summary,
             own={"kernel": kernel, "attention_share": attention_share, "distance_share": distance_share},
         )
         self.kernel, self.attention_share, self.distance_share = kernel, attention_share, distance_share

@@ -177,6 +177,7 @@ class RMat(NodeEncoder):
         exponent: float = 5.0,
         rules: str = "code",
         pooling: str = "mean",
+        summary: int = 0,
     ) -> None:
         if rules not in RULES:
             raise unknown_name("value of R-MAT's option rules", rules, RULES)
@@ -197,6 +198,7 @@ class RMat(NodeEncoder):
             activation=activation,
             dropout=dropout,
             pooling=pooling,
+            summary=summary,
             own={
                 "ffn_hidden": ffn_hidden, "radial_functions": radial_functions, "cutoff": cutoff, "exponent": exponent,
                 "rules": rules,

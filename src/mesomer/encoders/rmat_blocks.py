@@ -138,6 +138,7 @@ class NodeEncoder(Encoder):
         activation: str,
         dropout: float,
         pooling: str,
+        summary: int,
         own: dict[str, Any],
     ) -> None:
         """`attention` makes that of one block; `own` are the options that the subclass has besides the shared ones.
@@ -156,7 +157,8 @@ class NodeEncoder(Encoder):
         self.width, self.pooling = hidden_size, pooling
         self._options = {
             "hidden_size": hidden_size, "heads": heads, "blocks": blocks, "ffn_layers": ffn_layers,
-            "activation": activation, "dropout": dropout, "pooling": pooling, **own,
+            "activation": activation, "dropout": dropout, "pooling": pooling,
+            "summary": summary, **own,
         }  # fmt: skip
         # before the embedding, so that a seed gives the weights it always gave
         made = [
@@ -177,6 +179,7 @@ class NodeEncoder(Encoder):
         for part in self.modules():
             if isinstance(part, nn.Linear):
                 nn.init.xavier_uniform_(part.weight)  # as published; biases are torch's
+        self.make_summary(summary)
 
     def config(self) -> dict[str, Any]:
         return dict(self._options)

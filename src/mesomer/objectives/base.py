@@ -40,6 +40,8 @@ class Objective(nn.Module):
     name: ClassVar[str]
     extras: tuple[str, ...] = ()
     encoder: Encoder
+    trains_summary: bool = False
+    """Whether the loss depends on the encoder's summary, if it has one."""
 
     @property
     def weights(self) -> dict[str, float]:

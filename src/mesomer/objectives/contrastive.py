@@ -84,6 +84,7 @@ class Contrastive(Objective):
     """Copies of one molecule against copies of others."""
 
     name = "contrastive"
+    trains_summary = True
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class Joint(Objective):
             object.__setattr__(part, "encoder", encoder)
         self.parts = nn.ModuleDict({part.name: part for part in parts})
         self.name = "+".join(self.parts)  # type: ignore[misc]
+        self.trains_summary = any(part.trains_summary for part in parts)
         self.extras = tuple(dict.fromkeys(extra for part in parts for extra in part.extras))
         terms = [term for part in parts for term in part.weights]
         if len(set(terms)) < len(terms) or len(self.parts) < len(parts):

@@ -45,7 +45,7 @@ class Motifs(YesNoLabels):
             encoder: The encoder that learns.
             by_view: Whether each view predicts on its own. If not given: where two views have rows for the same things,
                 unless `hidden` is given.
-            hidden: Width of the hidden layer of the one network, 512 if not given; 0 for a linear map.
+            hidden: Width of the hidden layer of the one network, 0 for a linear map; if not given as `GraphLabels`.
             weight: Weight of the term in the loss, by view of each.
             disagreement: Weight of the squared difference between two views' probabilities, times `weight`; 1 if not
                 given.
@@ -61,7 +61,8 @@ class Motifs(YesNoLabels):
             raise MesomerError(
                 f"The weight of disagreement is {disagreement}.", "Give 0 or more, and only where by_view is on."
             )
-        super().__init__(encoder, hidden=512 if hidden is None else hidden, weight=weight)
+        super().__init__(encoder, hidden=hidden, weight=weight)
+        self.trains_summary = not by_view
         self.by_view, self.disagreement = by_view, 1.0 if disagreement is None else disagreement
         # only if given, so that a run that starts from this one can switch by_view off
         self._given = {} if disagreement is None else {"disagreement": disagreement}

@@ -96,8 +96,12 @@ class Cells:
         """The encoder that the cell starts from, its own copy unless all members share one."""
         seed = self.options.seed if self.options.shared_encoder else cell.seed
         if self.options.scratch:
-            return fresh_encoder(self.base, seed).for_finetuning(seed)
-        return copy.deepcopy(self.base).for_finetuning(seed)
+            encoder = fresh_encoder(self.base, seed).for_finetuning(seed)
+        else:
+            encoder = copy.deepcopy(self.base).for_finetuning(seed)
+        if self.options.shared_encoder:  # alike for all cells, whichever is run first
+            settle_summary(encoder, self.data, np.arange(len(self.data.y)), self.context.device)
+        return encoder
 
     def network(self, cell: Cell, shared: Encoder | None = None) -> PropertyModel:
         """The cell's network before training."""
@@ -133,6 +137,7 @@ class Cells:
         extra = descriptor_scaling(self.data, split.train)
         batches = PropertyBatches(self.data, split.train, scaling, extra, options.batch_size, cell.seed)
         model = self.network(cell)
+        settle_summary(model.encoder, self.data, split.train, self.context.device)
         if options.standardize:
             standardize_inputs(model, batches, split.train, self.context.device)
         if options.head_start == "linear":
@@ -256,8 +261,24 @@ def predict_part(predictor: Predictor, data: PropertyData, positions: NDArray[np
 
 
 @torch.inference_mode()
+def settle_summary(encoder: Encoder, data: PropertyData, positions: NDArray[np.integer], device: torch.device) -> None:
+    """Fixes the scales of an encoder's summary: as pre-training left them, or, of an untrained one, as these molecules
+    need them. Labels are not looked at.
+    """
+    if encoder.summary is None:
+        return
+    standard = encoder.summary.standard
+    if standard.untouched:
+        encoder.to(device).eval()
+        moved = (batch.to(device) for _, batch in batches_of(data, positions))
+        standard.settle(torch.cat([encoder.pooled_vectors(encoder(batch), batch) for batch in moved]))
+    standard.hold()
+
+
+@torch.inference_mode()
 def molecule_vectors(encoder: Encoder, data: PropertyData, device: torch.device) -> NDArray[np.float32]:
-    """The encoder's vectors of all molecules [M, width]."""
+    """The encoder's vectors of all molecules [M, width]; what `settle_summary` does with all of them comes first."""
+    settle_summary(encoder, data, np.arange(len(data.y)), device)
     found: NDArray[np.float32] | None = None
     for part, batch in batches_of(data, np.arange(len(data.y))):
         moved = batch.to(device)

@@ -178,13 +178,16 @@ def training_sentence(options: FinetuneOptions) -> str:
 def method_text(result: FinetuneResult, about: Mapping[str, Any]) -> str:
     """One paragraph for a methods section."""
     options = result.options
-    views = len(result.predictor.members[0].encoder.readout_views)
+    encoder = result.predictor.members[0].encoder
+    summary = encoder.summary is not None
+    views = 1 if summary else len(encoder.readout_views)
+    readout = f"one shared {options.readout} readout{' beside the summary of the encoder' if summary else ''}"
     network = (
         "A linear model on the frozen molecule vectors was fitted for each target, its penalty chosen on the "
         "validation part."
         if options.probe
-        else f"The encoder (from {'random initial' if options.scratch else 'pre-trained'} weights), one shared "
-        f"{options.readout} readout and {_heads(options)}{f' for each of its {views} views' if views > 1 else ''} were "
+        else f"The encoder (from {'random initial' if options.scratch else 'pre-trained'} weights), {readout} and "
+        f"{_heads(options)}{f' for each of its {views} views' if views > 1 else ''} were "
         f"trained with Adam ({training_sentence(options)}; linear warm-up over {options.warmup_epochs:g} epochs, then "
         f"{_DECAY[options.schedule]}; dropout {options.dropout:g} in the heads); "
         f"{'the last epoch' if options.select == 'last' else 'the epoch with the best validation figure'} was kept"

@@ -221,7 +221,10 @@ def _build_objective(options: PretrainOptions, encoder: Encoder, before: Mapping
         key: {**before[key], **value} if isinstance(value, Mapping) and isinstance(before.get(key), Mapping) else value
         for key, value in given.items()
     }
-    return build_objective(name, encoder, **{**before, **merged})
+    objective = build_objective(name, encoder, **{**before, **merged})
+    if encoder.summary is not None and not objective.trains_summary:
+        encoder.summary.requires_grad_(False)
+    return objective
 
 
 def _encoder_options(options: PretrainOptions) -> dict[str, Any]:
@@ -246,6 +249,8 @@ def _encoder_from(options: PretrainOptions, start: ModelFolder) -> Encoder:
             f"Give --method {encoder.name}.",
         )
     asked = _encoder_options(options) if options.size else dict(options.encoder)
+    if asked.get("summary") and encoder.summary is None:
+        encoder = encoder.with_summary(asked["summary"])
     for name, value in asked.items():
         if encoder.config().get(name) != value:
             raise MesomerError(
@@ -329,6 +334,11 @@ class _Pretraining:
         )
         for carried in self.keys:
             run.log(carried.sentence)
+        if self.objective.encoder.summary is not None and not self.objective.trains_summary:
+            run.log(
+                "The summary behind the pooled rows is not trained by this objective and stays as it is; "
+                "objectives on labels of the molecule train it (for example +descriptors)."
+            )
         with Progress(None, "molecules", "pre-training") as bar:
             listener = _Teller(run, bar, per_step, lambda: trainee.probe_score(context))
             result = fit(trainee, batches, options.loop(), run.path / "checkpoints", context=context, listener=listener)

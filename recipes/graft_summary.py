@@ -1,0 +1,85 @@
+"""Makes the hidden layers of finished pre-training heads the summary of the encoder, without any training.
+
+    python recipes/graft_summary.py runs/stage5/pretraining batmannet-2 [--heads descriptors fingerprints]
+
+The heads of `descriptors` and `fingerprints` have a hidden layer each, over the standardised pooled vector. Side by
+side they are a summary (encoders/summary.py): the scales are those of the first head, and the weights of the others
+are rewritten for these scales, which changes no output. Pre-training an encoder with `--encoder.summary 1024` makes
+such a layer directly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mesomer.encoders.base import Encoder
+from mesomer.errors import MesomerError
+from mesomer.progress import say
+from mesomer.training.checkpoint import ModelFolder, encoder_of, load_model, save_model
+
+EPSILON = 1e-5
+"""What RunningStandard adds to a variance."""
+
+
+def grafted(model: ModelFolder, heads: Sequence[str]) -> Encoder:
+    """The encoder of a `pretraining` folder with the hidden layers of these heads as its summary."""
+    layers = [_layer(model.state, head, model.path) for head in heads]
+    encoder = encoder_of(model)
+    if encoder.summary is not None:
+        raise MesomerError(f"The encoder in {model.path} has a summary already.")
+    encoder = encoder.with_summary(sum(len(layer["1.weight"]) for layer in layers))
+    assert encoder.summary is not None
+    mean, scale = layers[0]["0.mean"], (layers[0]["0.variance"] + EPSILON).sqrt()
+    weights, offsets = [], []
+    for layer in layers:
+        ratio = scale / (layer["0.variance"] + EPSILON).sqrt()
+        shift = (mean - layer["0.mean"]) / (layer["0.variance"] + EPSILON).sqrt()
+        weights.append(layer["1.weight"] * ratio)
+        offsets.append(layer["1.bias"] + layer["1.weight"] @ shift)
+    with torch.no_grad():
+        encoder.summary.linear.weight.copy_(torch.cat(weights))
+        encoder.summary.linear.bias.copy_(torch.cat(offsets))
+        encoder.summary.standard.mean.copy_(mean)
+        encoder.summary.standard.variance.copy_(layers[0]["0.variance"])
+        encoder.summary.standard.hold()
+    return encoder
+
+
+def _layer(state: Mapping[str, Tensor], head: str, path: Path) -> dict[str, Tensor]:
+    names = ("0.mean", "0.variance", "1.weight", "1.bias", "3.weight")
+    for prefix in (f"parts.{head}.predict.", "predict."):
+        found = {name: state[prefix + name].double() for name in names if prefix + name in state}
+        if len(found) == len(names):
+            return found
+    raise MesomerError(
+        f"{path} has no hidden layer of a head {head}.", "Give the folder `pretraining` of a run with that objective."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="folder `pretraining` of a run")
+    parser.add_argument("output", type=Path, help="model folder to write")
+    parser.add_argument("--heads", nargs="+", default=["descriptors", "fingerprints"], metavar="HEAD")
+    given = parser.parse_args(arguments)
+    model = load_model(given.model, ("pretraining",))
+    encoder = grafted(model, given.heads)
+    config = {"encoder": {"name": encoder.name, "config": encoder.config()}, "training": model.config["training"]}
+    card = (model.path / "README.md").read_text(encoding="utf-8")
+    save_model(given.output, "encoder", config, encoder.state_dict(), card)
+    say(f"Wrote {given.output}: {sum(part.numel() for part in encoder.parameters()):,} parameters.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except MesomerError as error:
+        say(str(error))
+        sys.exit(2)
