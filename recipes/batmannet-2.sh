@@ -1,7 +1,7 @@
 #!/bin/sh
 # The bundled encoder batmannet-2 from the public molecules on: `sh recipes/batmannet-2.sh` (hours on 2 cores; the same
 # command goes on after an interruption). PROCESSES=1 for one GPU or one core. The sets are found in the folder
-# MESOMER_DATA or fetched (docs/benchmarks.md). Ends with the model folder runs/batmannet-2/encoder.
+# MESOMER_DATA or fetched (docs/benchmarks.md). Ends with the model folder runs/batmannet-2.
 set -e
 processes=${PROCESSES:-2}
 mkdir -p corpora runs
@@ -16,4 +16,5 @@ OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain cor
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
     --config recipes/batmannet-2.yaml --init runs/batmannet-2-fragments --output runs/batmannet-2-again
 OMP_NUM_THREADS=1 torchrun --nproc_per_node "$processes" -m mesomer pretrain corpora/drug_like \
-    --config recipes/batmannet-2.yaml --epochs 3 --init runs/batmannet-2-again --output runs/batmannet-2
+    --config recipes/batmannet-2.yaml --epochs 3 --init runs/batmannet-2-again --output runs/batmannet-2-last
+[ -e runs/batmannet-2 ] || python recipes/graft_summary.py runs/batmannet-2-last runs/batmannet-2

@@ -1,11 +1,11 @@
 """Makes the hidden layers of finished pre-training heads the summary of the encoder, without any training.
 
-    python recipes/graft_summary.py runs/stage5/pretraining batmannet-2 [--heads descriptors fingerprints]
+    python recipes/graft_summary.py RUN MODEL [--heads descriptors fingerprints]
 
 The heads of `descriptors` and `fingerprints` have a hidden layer each, over the standardised pooled vector. Side by
 side they are a summary (encoders/summary.py): the scales are those of the first head, and the weights of the others
-are rewritten for these scales, which changes no output. Pre-training an encoder with `--encoder.summary 1024` makes
-such a layer directly.
+are rewritten for these scales, which changes no output. MODEL is the folder that is written; the keys of the corpus go
+with it. Pre-training an encoder with `--encoder.summary 1024` makes such a layer directly.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
 from mesomer.progress import say
 from mesomer.training.checkpoint import ModelFolder, encoder_of, load_model, save_model
+from mesomer.training.model_keys import FILE as KEYS_FILE
 
 EPSILON = 1e-5
 """What RunningStandard adds to a variance."""
@@ -57,15 +58,13 @@ def _layer(state: Mapping[str, Tensor], head: str, path: Path) -> dict[str, Tens
         found = {name: state[prefix + name].double() for name in names if prefix + name in state}
         if len(found) == len(names):
             return found
-    raise MesomerError(
-        f"{path} has no hidden layer of a head {head}.", "Give the folder `pretraining` of a run with that objective."
-    )
+    raise MesomerError(f"{path} has no hidden layer of a head {head}.", "Give the folder of a run with that objective.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="folder `pretraining` of a run")
+    parser.add_argument("model", help="run folder of a pre-training")
     parser.add_argument("output", type=Path, help="model folder to write")
     parser.add_argument("--heads", nargs="+", default=["descriptors", "fingerprints"], metavar="HEAD")
     given = parser.parse_args(arguments)
@@ -73,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoder = grafted(model, given.heads)
     config = {"encoder": {"name": encoder.name, "config": encoder.config()}, "training": model.config["training"]}
     card = (model.path / "README.md").read_text(encoding="utf-8")
-    save_model(given.output, "encoder", config, encoder.state_dict(), card)
+    keys = model.path / KEYS_FILE
+    files = {KEYS_FILE: keys.read_bytes()} if keys.exists() else {}
+    save_model(given.output, "encoder", config, encoder.state_dict(), card, files=files)
     say(f"Wrote {given.output}: {sum(part.numel() for part in encoder.parameters()):,} parameters.")
 
 

@@ -15,16 +15,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from small_corpora import demo_smiles, write_table
 from small_models import heteroatoms, molecules, save_encoder
 from small_models import write_table as write_columns
 
 from mesomer import cli
+from mesomer.chem.featurize import graph_from_smiles
+from mesomer.chem.graph import collate
 from mesomer.data.corpus_keys import CorpusKeys
 from mesomer.data.prepare import prepare_corpus
 from mesomer.encoders.base import build_encoder
-from mesomer.training.checkpoint import read_config, save_model
+from mesomer.training.checkpoint import load_encoder, load_model, read_config, save_model
 from mesomer.training.model_keys import keys_of
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -39,7 +42,7 @@ def test_settings_are_understood_and_kept(settings: Path, capsys: pytest.Capture
     assert resolved.items() >= yaml.safe_load(settings.read_text(encoding="utf-8")).items()
 
 
-def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Path, capsys) -> None:
+def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Path, capsys, monkeypatch) -> None:
     """The recipe's three commands at the smallest size, each from the weights of the one before."""
     pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
     table = write_table(tmp_path / "table.csv", demo_smiles(200))
@@ -58,6 +61,28 @@ def test_the_stages_of_the_bundled_encoder_run_one_after_the_other(tmp_path: Pat
     assert described["objective"]["name"] == "descriptors+fingerprints" and described["training"]["init"] == str(second)
     keys = described["training"]["corpus_keys"]
     assert keys["molecules"] == 200 and keys["unknown"] == []  # each stage knows that the one before saw the same
+    grafts_the_hidden_layers(third, tmp_path / "grafted", monkeypatch)
+
+
+def grafts_the_hidden_layers(run: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the recipe ends with: the summary gives what the hidden layers of the heads gave."""
+    monkeypatch.setattr(sys, "argv", ["graft_summary.py", str(run), str(output)])
+    runpy.run_path(str(RECIPES / "graft_summary.py"), run_name="__main__")
+    before, after = load_encoder(str(run)), load_encoder(str(output))
+    batch = collate([graph_from_smiles(text)[0] for text in ("CCO", "c1ccccc1C(=O)[O-]", "C[C@H](N)C(=O)O")])
+    vectors = after.molecule_vectors(after(batch), batch)
+    pooled = before.molecule_vectors(before(batch), batch)
+    state = load_model(str(run), ("pretraining",)).state
+    hidden = []
+    for head in ("descriptors", "fingerprints"):
+        mean, variance, weight, bias = (
+            state[f"parts.{head}.predict.{name}"] for name in ("0.mean", "0.variance", "1.weight", "1.bias")
+        )
+        hidden.append(torch.relu((pooled - mean) / (variance + 1e-5).sqrt() @ weight.T + bias))
+    assert torch.allclose(vectors, torch.cat([pooled, *hidden], 1), rtol=1e-4, atol=1e-4)
+    assert hidden[0].abs().max() > 0 and hidden[1].abs().max() > 0
+    carried = keys_of(output, load_model(str(output)).config)
+    assert carried is not None and carried.molecules == 200
 
 
 def test_finished_models_get_the_keys_of_their_corpus(tmp_path: Path, capsys) -> None:
