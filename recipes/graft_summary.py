@@ -70,12 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     model = load_model(given.model, ("pretraining",))
     encoder = grafted(model, given.heads)
-    config = {"encoder": {"name": encoder.name, "config": encoder.config()}, "training": model.config["training"]}
+    training = {**model.config["training"], "parameters": sum(part.numel() for part in encoder.parameters())}
+    config = {"encoder": {"name": encoder.name, "config": encoder.config()}, "training": training}
     card = (model.path / "README.md").read_text(encoding="utf-8")
     keys = model.path / KEYS_FILE
     files = {KEYS_FILE: keys.read_bytes()} if keys.exists() else {}
     save_model(given.output, "encoder", config, encoder.state_dict(), card, files=files)
-    say(f"Wrote {given.output}: {sum(part.numel() for part in encoder.parameters()):,} parameters.")
+    say(f"Wrote {given.output}: {training['parameters']:,} parameters.")
 
 
 if __name__ == "__main__":
