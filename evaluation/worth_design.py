@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mesomer import __version__
@@ -32,12 +32,14 @@ SETS = ("freesolv", "esol", "sider", "clintox", "bace", "bbbp", "biogen_sol", "l
 BATCH, STEPS, LEAST_EPOCHS, MOST_EPOCHS, PATIENCE = 16, 600, 6, 24, 4
 COMMON: dict[str, Any] = {"readout": "mean_sum", "dropout": 0.1}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "fast": {"max_lr": 1e-3},
-    "slow": {"max_lr": 3e-4},
-    "discriminative": {"max_lr": 5e-4, "encoder_lr_scale": 0.2},
-    "linear": {"max_lr": 1e-4, "head_start": "linear"},
+    "even": {"max_lr": 3e-4},
+    "gentle": {"max_lr": 3e-4, "encoder_lr_scale": 0.1},
+    "linear": {"max_lr": 1e-4, "encoder_lr_scale": 0.1, "head_start": "linear"},
+    "fast_head": {"max_lr": 1e-3, "encoder_lr_scale": 0.3},
 }
-"""Options of `mesomer finetune` that differ; heads of `linear` start as linear models on the encoder's vectors."""
+"""Options of `mesomer finetune` that differ; heads of `linear` start as linear models on the encoder's vectors. On the
+probe sets (docs/diary.md) the first three are alike for pre-trained weights; random weights want the first or last.
+"""
 
 
 @dataclass(frozen=True)
@@ -112,16 +114,22 @@ def epochs_for(molecules: int) -> int:
     return min(MOST_EPOCHS, max(LEAST_EPOCHS, round(STEPS / steps)))
 
 
-def options_of(cell: Cell, molecules: int) -> FinetuneOptions:
-    """How a network or a linear model is trained; `molecules` are those of its training part."""
+def given_options(cell: Cell, molecules: int) -> dict[str, Any]:
+    """What is said of the training of a network or a linear model; `molecules` are those of its training part."""
     arm = ARMS[cell.arm]
     descriptors = (RDKIT_DESCRIPTORS,) if arm.descriptors else ()
+    common: dict[str, Any] = {"scratch": arm.scratch, "descriptors": descriptors, "seed": cell.seed}
     if arm.kind == "linear":
-        return FinetuneOptions(probe=True, scratch=arm.scratch, descriptors=descriptors, seed=cell.seed)
-    return FinetuneOptions(
-        epochs=epochs_for(molecules), patience=PATIENCE, batch_size=BATCH, scratch=arm.scratch,
-        descriptors=descriptors, seed=cell.seed, **COMMON, **SETTINGS[cell.setting],
-    )  # fmt: skip
+        return {"probe": True, **common}
+    return {
+        "epochs": epochs_for(molecules), "patience": PATIENCE, "batch_size": BATCH, "encoder_lr_scale": 1.0,
+        **common, **COMMON, **SETTINGS[cell.setting],
+    }  # fmt: skip
+
+
+def options_of(cell: Cell, molecules: int) -> FinetuneOptions:
+    """How a network or a linear model is trained: everything that is not given is as usual."""
+    return FinetuneOptions(**given_options(cell, molecules))
 
 
 def digest(cell: Cell, facts: Facts) -> str:
@@ -132,9 +140,8 @@ def digest(cell: Cell, facts: Facts) -> str:
         "baseline": arm.baseline,
     }  # fmt: skip
     if arm.kind != "baseline":
-        chosen, plain = asdict(options_of(cell, facts.sizes[cell.set][cell.seed])), asdict(FinetuneOptions())
-        # what is not as usual: an option that is added later does not make finished cells void
-        parts["options"] = {name: value for name, value in chosen.items() if value != plain[name]}
+        # what is given: an option that is added later does not make finished cells void
+        parts["options"] = given_options(cell, facts.sizes[cell.set][cell.seed])
         parts["encoder"] = facts.encoder
         parts["weights"] = None if arm.scratch else facts.weights_sha256
     if arm.kind == "network" and facts.precision != "32":

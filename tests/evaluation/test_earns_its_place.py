@@ -98,7 +98,7 @@ def test_other_weights_leave_the_cells_that_do_not_depend_on_them(tmp_path, toy)
     changed = {
         arm
         for arm, facts in ARMS.items()
-        for cell in [Cell("esol", arm, 0, "fast" if facts.kind == "network" else "")]
+        for cell in [Cell("esol", arm, 0, "even" if facts.kind == "network" else "")]
         if digest(cell, first) != digest(cell, second)
     }
     assert changed == {"pretrained", "pretrained+descriptors", "frozen_linear"}
@@ -107,7 +107,7 @@ def test_other_weights_leave_the_cells_that_do_not_depend_on_them(tmp_path, toy)
 def test_the_network_of_random_weights_starts_from_others_and_the_same_network_from_those_given(tmp_path, toy):
     facts = command.facts_of(toy, ["esol"])
     scores = {
-        arm: run_cell(Task(Cell("esol", arm, 0, "fast"), facts, tmp_path / "out")) for arm in ("pretrained", "random")
+        arm: run_cell(Task(Cell("esol", arm, 0, "even"), facts, tmp_path / "out")) for arm in ("pretrained", "random")
     }
     assert scores["pretrained"]["parameters"] == scores["random"]["parameters"] > 1000
     assert scores["pretrained"]["predicted"] != scores["random"]["predicted"]
@@ -123,7 +123,7 @@ def spoil(parts):
 @pytest.mark.parametrize("arm", [name for name in ARMS if name != "random+descriptors"])
 def test_no_cell_learns_from_test_labels(tmp_path, toy, arm):
     facts = command.facts_of(toy, ["esol"])
-    cell = Cell("esol", arm, 0, "fast" if ARMS[arm].kind == "network" else "")
+    cell = Cell("esol", arm, 0, "even" if ARMS[arm].kind == "network" else "")
     clean = run_cell(Task(cell, facts, tmp_path / "clean"))
     spoil(["test"])
     dirty = run_cell(Task(cell, facts, tmp_path / "dirty"))
@@ -135,7 +135,7 @@ def test_no_cell_learns_from_test_labels(tmp_path, toy, arm):
 def test_no_cell_trains_on_validation_labels(tmp_path, toy, arm):
     """With one epoch there is nothing to choose, so that the validation labels must not change anything."""
     facts = command.facts_of(toy, ["esol"])
-    cell = Cell("esol", arm, 0, "fast" if ARMS[arm].kind == "network" else "")
+    cell = Cell("esol", arm, 0, "even" if ARMS[arm].kind == "network" else "")
     clean = run_cell(Task(cell, facts, tmp_path / "clean"))
     spoil(["valid"])
     assert run_cell(Task(cell, facts, tmp_path / "dirty"))["predicted"] == clean["predicted"]
@@ -230,4 +230,4 @@ def test_weights_that_change_under_way_are_refused(tmp_path, toy):
     other = str(save_encoder(tmp_path / "other", seed=1))
     mixed = worth_design.Facts(other, facts.weights_sha256, facts.encoder, facts.data_sha256, facts.sizes)
     with pytest.raises(MesomerError, match="have changed"):
-        run_cell(Task(Cell("esol", "pretrained", 0, "fast"), mixed, tmp_path / "out"))
+        run_cell(Task(Cell("esol", "pretrained", 0, "even"), mixed, tmp_path / "out"))
