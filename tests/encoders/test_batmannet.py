@@ -12,7 +12,7 @@ from rdkit import Chem
 
 from mesomer.chem.featurize import featurize, graph_from_smiles
 from mesomer.chem.graph import collate
-from mesomer.encoders.base import build_encoder, encoder_names, sizes
+from mesomer.encoders.base import ENCODERS, build_encoder, sizes
 from mesomer.encoders.batmannet import BatmanNet
 from mesomer.errors import MesomerError
 
@@ -119,7 +119,7 @@ def test_the_published_function_mixes_batch_mates_only_if_asked():
         assert not close(encoded(network, graphs[:1])[2][0], encoded(network, graphs)[2][0])
 
 
-@pytest.mark.parametrize("name", encoder_names())
+@pytest.mark.parametrize("name", ENCODERS.names())
 def test_config_rebuilds_every_size(name):
     for size, options in sizes(name).items():
         with torch.device("meta"):  # the large ones would take gigabytes

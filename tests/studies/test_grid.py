@@ -13,7 +13,7 @@ from small_models import write_table
 
 from mesomer.commands.study import study
 from mesomer.errors import MesomerError
-from mesomer.objectives.base import objective_names
+from mesomer.objectives.base import OBJECTIVES
 from mesomer.studies.grid import GRIDS, grid_of, missing_files, narrowed, read_grid, shortened
 from mesomer.studies.grid_models import GridModels
 from mesomer.studies.grid_run import options_of, run_grid
@@ -51,7 +51,7 @@ def test_shipped_grids_are_whole(name):
         for stage in grid.pretrainings[point["pretraining"]]:
             rest = {key: value for key, value in stage.items() if key not in ("labels", "targets", "options")}
             if "objective" in stage:
-                assert stage["objective"] in objective_names()
+                assert stage["objective"] in OBJECTIVES.names()
                 PretrainOptions(**rest)
             else:
                 FinetuneOptions(**rest)

@@ -5,23 +5,23 @@ each directed bond, `node_…` one row for a dummy and then each atom of a molec
 objectives read whatever they reconstruct, and nothing else is known of an encoder, except that one that pads wants
 batches of `length_buckets`, and one that `needs_coordinates` stops where a molecule has none. An encoder may have a
 `summary` behind its pooled rows (encoders/summary.py). A new encoder is one file with `@register` on its class and one
-line in `_FILES`.
+line in `ENCODERS`.
 
 Shapes: `A` atoms, `B` directed bonds, `M` molecules, `D` width.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.summary import Summary
-from mesomer.errors import MesomerError, unknown_name
+from mesomer.errors import MesomerError
+from mesomer.registry import Registry
 
 SUMMARY = "molecule_summary"
 
@@ -147,40 +147,22 @@ def pool_rows(x: Tensor, molecule: Tensor, num_molecules: int, kind: str) -> Ten
     return total / count.unsqueeze(1).to(total.dtype)
 
 
-ENCODERS: dict[str, type[Encoder]] = {}
-_FILES = {
-    "batmannet": "mesomer.encoders.batmannet",
-    "gin": "mesomer.encoders.gin",
-    "grover": "mesomer.encoders.grover",
-    "mat": "mesomer.encoders.mat",
-    "rmat": "mesomer.encoders.rmat",
-}
-
-Class = TypeVar("Class", bound=type[Encoder])
-
-
-def register(encoder: Class) -> Class:
-    """Class decorator: makes an encoder known by its `name`."""
-    ENCODERS[encoder.name] = encoder
-    return encoder
-
-
-def encoder_names() -> list[str]:
-    """The names that `build_encoder` knows."""
-    return sorted(_FILES)
-
-
-def encoder_class(name: str) -> type[Encoder]:
-    """The class of an encoder; its file is imported now."""
-    if name not in _FILES:
-        raise unknown_name("encoder", name, _FILES)
-    importlib.import_module(_FILES[name])
-    return ENCODERS[name]
+ENCODERS: Registry[Encoder] = Registry(
+    "encoder",
+    {
+        "batmannet": "mesomer.encoders.batmannet",
+        "gin": "mesomer.encoders.gin",
+        "grover": "mesomer.encoders.grover",
+        "mat": "mesomer.encoders.mat",
+        "rmat": "mesomer.encoders.rmat",
+    },
+)
+register = ENCODERS.register
 
 
 def build_encoder(name: str, **config: Any) -> Encoder:
     """A new encoder of that name with torch's default initialisation."""
-    kind = encoder_class(name)
+    kind = ENCODERS[name]
     try:
         return kind(**config)
     except TypeError as error:
@@ -189,4 +171,4 @@ def build_encoder(name: str, **config: Any) -> Encoder:
 
 def sizes(name: str) -> dict[str, dict[str, Any]]:
     """The named sizes of an encoder, each a dictionary of options."""
-    return dict(getattr(encoder_class(name), "SIZES", {"base": {}}))
+    return dict(getattr(ENCODERS[name], "SIZES", {"base": {}}))

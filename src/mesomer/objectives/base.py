@@ -3,15 +3,14 @@
 Each term is given as a sum with its count, so that the loop can divide by the count over all ranks and micro-batches.
 Draws (masks and the like) are made before the forward pass, as a pure function of (seed, epoch, the molecule's number
 in the corpus): resuming, the number of ranks and the composition of batches do not change them. A new objective is
-one file with `@register` and one line in `_FILES`. Objectives joined by `+` are trained side by side; those of them
+one file with `@register` and one line in `OBJECTIVES`. Objectives joined by `+` are trained side by side; those of them
 that hide nothing (`EncodedObjective`) share one pass of the encoder.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from mesomer.data.corpus import Corpus
 from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.objectives.figures import Figures
+from mesomer.registry import Registry
 
 
 class Draw(Protocol):
@@ -106,20 +106,23 @@ class EncodedObjective(Objective):
         return self.figures_from_encoded(self.encoder(batch), batch, draw)
 
 
-OBJECTIVES: dict[str, type[Objective]] = {}
-_FILES = {
-    "context_prediction": "mesomer.objectives.context_prediction",
-    "contextual": "mesomer.objectives.contextual",
-    "contrastive": "mesomer.objectives.contrastive",
-    "descriptors": "mesomer.objectives.descriptors",
-    "edge_prediction": "mesomer.objectives.edge_prediction",
-    "fingerprints": "mesomer.objectives.fingerprints",
-    "infomax": "mesomer.objectives.infomax",
-    "masked_attributes": "mesomer.objectives.masked_attributes",
-    "masked_context": "mesomer.objectives.masked_context",
-    "masked_graph": "mesomer.objectives.masked_graph",
-    "motifs": "mesomer.objectives.motifs",
-}
+OBJECTIVES: Registry[Objective] = Registry(
+    "objective",
+    {
+        "context_prediction": "mesomer.objectives.context_prediction",
+        "contextual": "mesomer.objectives.contextual",
+        "contrastive": "mesomer.objectives.contrastive",
+        "descriptors": "mesomer.objectives.descriptors",
+        "edge_prediction": "mesomer.objectives.edge_prediction",
+        "fingerprints": "mesomer.objectives.fingerprints",
+        "infomax": "mesomer.objectives.infomax",
+        "masked_attributes": "mesomer.objectives.masked_attributes",
+        "masked_context": "mesomer.objectives.masked_context",
+        "masked_graph": "mesomer.objectives.masked_graph",
+        "motifs": "mesomer.objectives.motifs",
+    },
+)
+register = OBJECTIVES.register
 DEFAULT_OBJECTIVE = {
     "batmannet": "masked_graph",
     "gin": "masked_attributes",
@@ -127,19 +130,6 @@ DEFAULT_OBJECTIVE = {
     "mat": "masked_attributes",
     "rmat": "masked_context",
 }
-
-Class = TypeVar("Class", bound=type[Objective])
-
-
-def register(objective: Class) -> Class:
-    """Class decorator: makes an objective known by its `name`."""
-    OBJECTIVES[objective.name] = objective
-    return objective
-
-
-def objective_names() -> list[str]:
-    """The names that `build_objective` knows."""
-    return sorted(_FILES)
 
 
 def build_objective(name: str, encoder: Encoder, **config: Any) -> Objective:
@@ -158,13 +148,11 @@ def build_objective(name: str, encoder: Encoder, **config: Any) -> Objective:
 
 
 def _build(name: str, encoder: Encoder, config: Mapping[str, Any]) -> Objective:
-    if name not in _FILES:
-        raise unknown_name("objective", name, _FILES)
-    importlib.import_module(_FILES[name])
+    kind = OBJECTIVES[name]
     if not isinstance(config, Mapping):
         raise MesomerError(f"The options of the objective {name} are {config!r}, and have to be given by name.")
     try:
-        return OBJECTIVES[name](encoder, **config)
+        return kind(encoder, **config)
     except TypeError as error:
         raise MesomerError(f"The objective {name} was given an option that it does not have: {error}.") from error
 

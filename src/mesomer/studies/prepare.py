@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mesomer.chem.descriptors import descriptor_names
 from mesomer.data.geometry import geometry_warnings
 from mesomer.data.splits import Split, find_rule
-from mesomer.encoders.base import encoder_class
+from mesomer.encoders.base import ENCODERS
 from mesomer.errors import MesomerError
 from mesomer.studies.arms import Arm, choose
 from mesomer.studies.checks import Check, check_columns, check_splits, data_checks, require_molecules, require_scaffolds
@@ -44,7 +44,7 @@ def prepare(request: Request, options: StudyOptions) -> Prepared:
     described = model.config.get("encoder")
     if not isinstance(described, dict) or "name" not in described:
         raise MesomerError(f"{model.path / CONFIG} describes no encoder.", "Copy the folder again.")
-    coordinates = encoder_class(described["name"]).needs_coordinates
+    coordinates = ENCODERS[described["name"]].needs_coordinates
     study = read_molecules(request.source, coordinates)
     labels = Labels(study.data.targets, study.data.y)
     repeats = options.repeats_for(len(study.keys))

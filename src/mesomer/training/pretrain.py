@@ -19,7 +19,7 @@ import torch
 
 from mesomer.data.corpus import Corpus
 from mesomer.data.stream import CorpusBatches
-from mesomer.encoders.base import Encoder, build_encoder, encoder_class, sizes
+from mesomer.encoders.base import ENCODERS, Encoder, build_encoder, sizes
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.files import atomic_write
 from mesomer.machine import versions
@@ -233,7 +233,7 @@ def _encoder_options(options: PretrainOptions) -> dict[str, Any]:
     size = options.size or next(iter(known_sizes))
     if size not in known_sizes:
         raise unknown_name(f"size of {options.method}", size, known_sizes)
-    known = set(inspect.signature(encoder_class(options.method)).parameters)
+    known = set(inspect.signature(ENCODERS[options.method]).parameters)
     for name in options.encoder:
         if name not in known:
             raise unknown_name(f"option of the encoder {options.method}", name, known)
