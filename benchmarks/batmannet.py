@@ -21,10 +21,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from mesomer.chem.featurize import graph_from_smiles
 from mesomer.chem.graph import GraphBatch, MolGraph, collate
 from mesomer.encoders.base import Encoder, build_encoder
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
 from mesomer.inference.batches import Runner
 from mesomer.machine import keep_freed_memory
 from mesomer.objectives.base import build_objective
+from mesomer.outputs import Output
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TASKS = ("pretrain", "finetune", "embed", "library")

@@ -33,10 +33,11 @@ from mesomer.encoders.base import build_encoder, sizes
 from mesomer.encoders.rmat import RMat
 from mesomer.encoders.rmat_features import layout_of
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
 from mesomer.interop.checkpoints import ForeignCheckpoint
 from mesomer.interop.rmat import convert
 from mesomer.machine import keep_freed_memory
+from mesomer.outputs import Output
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TASKS = ("forward", "step")

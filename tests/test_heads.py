@@ -13,7 +13,8 @@ from mesomer import heads
 from mesomer.chem.graph import MolGraph, collate
 from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, ProbeModel, PropertyHead, PropertyModel, Readout
+from mesomer.heads import ProbeModel, PropertyHead, PropertyModel, Readout
+from mesomer.outputs import Output
 
 
 class Tiny(Encoder):

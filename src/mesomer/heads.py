@@ -1,27 +1,22 @@
-"""From the encoder's rows to property predictions: readout, descriptors, one head per view, loss, final rule.
+"""From the encoder's rows to raw outputs: readout, descriptors, one head per view; outputs.py makes losses and values.
 
     views [A, D] or [B, D] --one shared readout--> [M, R] each --descriptors appended--> one head each --> [M, T']
 
 Decided: the two readout views of an encoder share ONE readout and have a head each, as published for GROVER and
-BatmanNet; the training loss holds the loss of each head and a weight times their squared difference, the prediction
-is their mean after sigmoid or softmax. An encoder with a summary (encoders/summary.py), which mixes the views, has ONE
-head on the readouts of all views with the summary behind them. Task types may be mixed in one model: each output
-column (or group of class columns) has its own loss, and all present labels count alike. A missing label is NaN in the
-target, weight nothing.
+BatmanNet. An encoder with a summary (encoders/summary.py), which mixes the views, has ONE head on the readouts of all
+views with the summary behind them.
 
-Legend: A atoms, B directed bonds, M molecules, D width of a view, R width of a readout, T tasks, T' output columns
-(a task of C classes takes C columns).
+Legend: A atoms, B directed bonds, M molecules, D width of a view, R width of a readout, T' output columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import Encoder, EncoderOutput, row_molecule
@@ -30,16 +25,9 @@ from mesomer.encoders.readouts import READOUTS as GRAPH_READOUTS
 from mesomer.encoders.readouts import GraphReadout
 from mesomer.encoders.segments import segment_softmax, segment_sum
 from mesomer.errors import unknown_name
+from mesomer.outputs import OUTPUT_TYPES, Output, final_outputs, property_loss, wide
 
 READOUTS = (*GRAPH_READOUTS, "attention")
-OUTPUT_TYPES = ("regression", "binary", "multiclass")
-
-
-class Output(NamedTuple):
-    """What a model says about one task: its type and the number of output columns."""
-
-    type: str  # one of OUTPUT_TYPES
-    width: int = 1  # number of classes for "multiclass", else 1
 
 
 class Readout(nn.Module):
@@ -68,14 +56,9 @@ class Readout(nn.Module):
         """rows [N, D] with their molecule numbers [N] -> [molecules, out_width], in float32 at least."""
         if self.kind != "attention":
             return self.graph(rows, molecule, molecules)
-        weights = segment_softmax(_wide(self.w2(torch.tanh(self.w1(rows)))), molecule, molecules)  # [N, attn_out]
+        weights = segment_softmax(wide(self.w2(torch.tanh(self.w1(rows)))), molecule, molecules)  # [N, attn_out]
         parts = [segment_sum(column[:, None] * rows, molecule, molecules) for column in weights.unbind(1)]
         return torch.cat(parts, 1)
-
-
-def _wide(rows: Tensor) -> Tensor:
-    """Half-precision rows as float32: sums over many rows lose too much in eight bits of mantissa."""
-    return rows.float() if rows.dtype in (torch.bfloat16, torch.float16) else rows
 
 
 class PropertyHead(nn.Module):
@@ -335,71 +318,3 @@ def _with_descriptors(vectors: Tensor, descriptors: Tensor | None, wanted: int) 
     if given != wanted:
         raise ValueError(f"the model takes {wanted} descriptors a molecule, {given} were given")
     return vectors if descriptors is None else torch.cat([vectors, descriptors.to(vectors.dtype)], 1)
-
-
-class OutputPlan(NamedTuple):
-    """Where each type of task stands: column tasks are handled together (some sets have 617), multi-class singly."""
-
-    regression: tuple[list[int], list[int]]  # (task numbers, output columns)
-    binary: tuple[list[int], list[int]]
-    multiclass: list[tuple[int, slice]]  # (task number, its columns)
-
-
-def plan_outputs(outputs: Sequence[Output]) -> OutputPlan:
-    """Sorts the tasks of a model by type."""
-    plan = OutputPlan(([], []), ([], []), [])
-    start = 0
-    for number, output in enumerate(outputs):
-        if output.type == "multiclass":
-            plan.multiclass.append((number, slice(start, start + output.width)))
-        else:
-            tasks, columns = plan.regression if output.type == "regression" else plan.binary
-            tasks.append(number)
-            columns.append(start)
-        start += output.width
-    return plan
-
-
-def property_loss(
-    raw: list[Tensor], targets: Tensor, outputs: Sequence[Output], disagreement: float = 0.0
-) -> tuple[Tensor, Tensor]:
-    """Loss summed over present labels, and their number.
-
-    raw: [M, T'] for each view; targets [M, T]: values, 0/1 or class numbers, NaN where missing. Each entry is the sum
-    over views of its own loss plus `disagreement` times the squared difference of the raw outputs (mean over classes).
-    """
-    plan = plan_outputs(outputs)
-    views = [_wide(view) for view in raw]
-    present = ~torch.isnan(targets)
-    truth = torch.where(present, targets, 0.0).to(views[0].dtype)
-    total = views[0].new_zeros(())
-    for (tasks, columns), loss in (
-        (plan.regression, functional.mse_loss),
-        (plan.binary, functional.binary_cross_entropy_with_logits),
-    ):
-        if tasks:
-            entries = sum(loss(view[:, columns], truth[:, tasks], reduction="none") for view in views)
-            if disagreement and len(views) == 2:
-                entries = entries + disagreement * (views[0][:, columns] - views[1][:, columns]).square()
-            total = total + (entries * present[:, tasks]).sum()
-    for number, place in plan.multiclass:
-        classes = truth[:, number].long()
-        entries = sum(functional.cross_entropy(view[:, place], classes, reduction="none") for view in views)
-        if disagreement and len(views) == 2:
-            entries = entries + disagreement * (views[0][:, place] - views[1][:, place]).square().mean(1)
-        total = total + (entries * present[:, number]).sum()
-    return total, present.sum()
-
-
-def final_outputs(raw: list[Tensor], outputs: Sequence[Output]) -> Tensor:
-    """Mean over views after sigmoid (binary) or softmax (multi-class): [M, T'], float32."""
-    plan = plan_outputs(outputs)
-    views = []
-    for view in raw:
-        final = _wide(view).clone()
-        if plan.binary[1]:
-            final[:, plan.binary[1]] = torch.sigmoid(final[:, plan.binary[1]])
-        for _, columns in plan.multiclass:
-            final[:, columns] = torch.softmax(final[:, columns], 1)
-        views.append(final)
-    return torch.stack(views).mean(0)

@@ -23,7 +23,8 @@ from mesomer.encoders.grover_blocks import DynamicNetworks, draw_depths
 from mesomer.encoders.grover_features import published_tables
 from mesomer.encoders.rows import node_rows
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
+from mesomer.outputs import Output
 
 SMILES = [
     "C",

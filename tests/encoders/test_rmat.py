@@ -27,7 +27,8 @@ from mesomer.encoders.rmat_features import (
 )
 from mesomer.encoders.rmat_groups import LARGEST_WASTE, like_sized, taken
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
+from mesomer.outputs import Output
 
 SMILES = [
     "C",

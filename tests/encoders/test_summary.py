@@ -16,8 +16,9 @@ from mesomer.chem.featurize import featurize
 from mesomer.chem.graph import collate
 from mesomer.encoders.base import build_encoder
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
 from mesomer.objectives.base import build_objective
+from mesomer.outputs import Output
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import Cells, molecule_vectors, settle_summary
 from mesomer.training.finetune_plan import FinetuneOptions, PropertyData, plan_cells

@@ -17,11 +17,12 @@ from mesomer.commands.embed import embed
 from mesomer.commands.import_weights import import_weights
 from mesomer.encoders.base import build_encoder
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
 from mesomer.inference.api import Model
 from mesomer.inference.embed import Embedder
 from mesomer.interop.mat import MAT
 from mesomer.interop.rmat import RMAT, encoder_links, head_links
+from mesomer.outputs import Output
 from mesomer.training.checkpoint import load_encoder, load_model
 from mesomer.training.predictor import load_predictor
 

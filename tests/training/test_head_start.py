@@ -14,7 +14,7 @@ from mesomer.data.labels import read_labels
 from mesomer.data.splits import splits_for
 from mesomer.data.tables import open_table
 from mesomer.errors import MesomerError
-from mesomer.heads import final_outputs
+from mesomer.outputs import final_outputs
 from mesomer.training.context import Context
 from mesomer.training.finetune import run_cells
 from mesomer.training.finetune_cell import Cells

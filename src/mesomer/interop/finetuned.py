@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
 from mesomer.interop.gtransformer import Link
+from mesomer.outputs import Output
 
 _FIRST_HEAD = "mol_atom_from_atom_ffn."
 

@@ -17,13 +17,14 @@ from mesomer.encoders.rmat import RMat
 from mesomer.encoders.rmat_blocks import NodeEncoder
 from mesomer.encoders.rmat_features import ATOM_WIDTH, BOND_CHANNELS, ORDERS
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, PropertyModel
+from mesomer.heads import PropertyModel
 from mesomer.interop.checkpoints import ForeignCheckpoint
 from mesomer.interop.finetuned import activation_of, assume, count_parts, told_by_tensors
 from mesomer.interop.gtransformer import Link, fill
 from mesomer.interop.imported import Imported
 from mesomer.interop.recognised import looks_like
 from mesomer.interop.rmat_outputs import largest_difference
+from mesomer.outputs import Output
 
 __all__ = ["ARCHITECTURES", "convert", "largest_difference"]
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from mesomer.chem.graph import GraphBatch, collate
 from mesomer.files import atomic_write, writing
-from mesomer.heads import PropertyModel, final_outputs, property_loss
+from mesomer.heads import PropertyModel
 from mesomer.metrics import mean_over_targets, metric_for
+from mesomer.outputs import final_outputs, property_loss
 from mesomer.training.context import Context
 from mesomer.training.finetune_plan import FinetuneOptions, PropertyData, selection
 from mesomer.training.ledger import StepReport

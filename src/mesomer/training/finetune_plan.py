@@ -18,9 +18,10 @@ from mesomer.data.geometry import placed_graphs
 from mesomer.data.labels import Labelled
 from mesomer.data.splits import PARTS, Split
 from mesomer.errors import MesomerError, unknown_name
-from mesomer.heads import READOUTS, Output
+from mesomer.heads import READOUTS
 from mesomer.machine import cores
 from mesomer.metrics import metric_for
+from mesomer.outputs import Output
 from mesomer.training.predictor import RDKIT_DESCRIPTORS, Target
 from mesomer.training.scaling import Scaling
 from mesomer.training.schedule import SHAPES

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import Encoder, build_encoder
 from mesomer.errors import MesomerError
-from mesomer.heads import Output, ProbeModel, PropertyModel, final_outputs
+from mesomer.heads import ProbeModel, PropertyModel
+from mesomer.outputs import Output, final_outputs
 from mesomer.training.checkpoint import ModelFolder, load_model, load_state, save_model
 from mesomer.training.scaling import Scaling
 

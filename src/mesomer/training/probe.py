@@ -16,8 +16,9 @@ from torch import Tensor
 
 from mesomer.data.splits import Split
 from mesomer.encoders.base import Encoder
-from mesomer.heads import Output, ProbeModel, property_loss
+from mesomer.heads import ProbeModel
 from mesomer.metrics import log_loss, rmse
+from mesomer.outputs import Output, property_loss
 from mesomer.training.finetune_plan import PropertyData
 from mesomer.training.predictor import Target, class_columns, scaled_descriptors
 from mesomer.training.scaling import Scaling

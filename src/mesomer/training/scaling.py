@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mesomer.heads import Output
+from mesomer.outputs import Output
 
 
 class Scaling(NamedTuple):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mesomer.baselines import Baseline
 from mesomer.baselines.base import train_and_predict
 from mesomer.data.splits import Split
-from mesomer.heads import final_outputs
+from mesomer.outputs import final_outputs
 from mesomer.training.finetune_plan import PropertyData
 from mesomer.training.probe import fit_linear
 from mesomer.training.scaling import Scaling
