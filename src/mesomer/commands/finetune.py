@@ -148,13 +148,15 @@ def finetune(
 
 def _text(found: dict[str, Any]) -> str:
     """What the run gave and what to do next."""
+    rejected = found["rejected"]
+    rejects = f", rejects.csv with {rejected:,} row{'s' if rejected > 1 else ''} not used" if rejected else ""
     head = "This run was finished before; nothing was done." if found["state"] == "finished" else "Done."
     return "\n".join(
         [
             head,
             f"On molecules not used in training ({found['split']}):",
             *(f"  {line}" for line in found["figures"].splitlines()),
-            f"Written: {found['output']} (model/, metrics.csv, predictions.csv, splits.csv, report.html).",
+            f"Written: {found['output']} (model/, metrics.csv, predictions.csv, splits.csv, report.html{rejects}).",
             f"Next: mesomer predict NEW.csv --model {found['model']} --output pred.csv",
         ]
     )

@@ -149,7 +149,8 @@ def read_labels(
     warnings += _duplicate_warnings(conflicts, [column.info for column in targets_read])
     if bad:
         examples = "; ".join(f"row {rows.rows[at]}" for at in bad[:3])
-        warnings.append(f"{len(bad)} rows have a label that is no finite number and are not used ({examples}).")
+        which = "1 row is" if len(bad) == 1 else f"{len(bad):,} rows are"
+        warnings.append(f"{which} not used for a label that is no finite number ({examples}).")
     return Labelled(
         smiles=[rows.smiles[at] for at in first],
         canonical=[rows.canonical[at] for at in first],

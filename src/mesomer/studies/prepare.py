@@ -57,7 +57,9 @@ def prepare(request: Request, options: StudyOptions) -> Prepared:
     for split, found in drawn.items():
         notes += check_splits(study, split, found, repeats, options.folds)
     if coordinates:
-        notes += [Check("coordinates", "caution", text) for text in geometry_warnings(study.data.graphs)]
+        notes += [
+            Check("coordinates", "caution", text) for text in geometry_warnings(study.data.graphs, study.labelled.mols)
+        ]
     return Prepared(study, arms, drawn, [*data_checks(study), *notes], labels, coordinates, units)
 
 
