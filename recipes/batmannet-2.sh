@@ -1,7 +1,7 @@
 #!/bin/sh
 # The bundled encoder batmannet-2 from the public molecules on: `sh recipes/batmannet-2.sh` (hours on 2 cores; the same
-# command goes on after an interruption). PROCESSES=1 for one GPU or one core. The sets are found in the folder
-# MESOMER_DATA or fetched (docs/benchmarks.md). Ends with the model folder runs/batmannet-2.
+# command goes on after an interruption). PROCESSES=1 for one GPU or one core. Needs the extra `descriptors`, and the
+# tables zinc_clean_leads and chembl_diverse in the folder MESOMER_DATA (docs/benchmarks.md): neither is fetched. Ends with the model folder runs/batmannet-2.
 set -e
 processes=${PROCESSES:-2}
 mkdir -p corpora runs

@@ -3,7 +3,7 @@
     python recipes/drug_like.py drug_like.csv.gz [--zinc 190000] [--chembl ALL] [--seed 0]
 
 Takes so many molecules at random from the set `zinc_clean_leads` and all (or so many) of `chembl_diverse`
-(docs/benchmarks.md; found in the folder MESOMER_DATA or fetched), and writes one table. The sample is a function of the
+(docs/benchmarks.md; both have to lie in the folder MESOMER_DATA), and writes one table. The sample is a function of the
 seed alone.
 """
 

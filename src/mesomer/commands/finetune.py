@@ -21,7 +21,7 @@ def finetune(
     scratch: bool = False,
     epochs: int = 40,
     batch_size: int = 32,
-    max_lr: float = 1e-3,
+    max_lr: float = 3e-4,
     warmup_epochs: float = 2.0,
     schedule: Literal["exponential", "cosine", "constant", "inverse_sqrt"] = "exponential",
     encoder_lr_scale: float = 1.0,
@@ -90,7 +90,8 @@ def finetune(
         ffn_layers: Layers of the heads.
         dropout: Dropout in the heads.
         activation: Activation in the heads.
-        disagreement: Weight of the squared difference between the two heads in the loss.
+        disagreement: Weight of the squared difference between the two heads in the loss (no effect where there is one head,
+            as for encoders with a summary).
         standardize: Give the heads standardised vectors (published models did not; much slower to train without).
         head_start: Heads start from random weights, or as linear models fitted to the encoder's vectors as they are.
         smiles_column: Column that holds the SMILES; found by its name if not given.

@@ -75,7 +75,7 @@ def model_facts(folder: Path, name: str) -> dict[str, Any]:
         "kind": config["kind"],
         "encoder": encoder.get("name", "unknown"),
         "settings": encoder.get("config", {}),
-        "parameters": _total(_shapes(weights)),
+        "parameters": (config.get("training") or {}).get("parameters") or _total(_shapes(weights)),
         "bytes": weights.stat().st_size,
         "weights_sha256": config.get("weights_sha256"),
         "mesomer_version": config.get("mesomer_version"),

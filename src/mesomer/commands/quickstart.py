@@ -14,7 +14,7 @@ def quickstart(
     folds: int = 3,
     epochs: int = 4,
     batch_size: int = 16,
-    max_lr: float = 1e-3,
+    max_lr: float = 3e-4,
     seed: int = 0,
     workers: int | None = None,
     overwrite: bool = False,

@@ -62,7 +62,8 @@ class MolEstimator(BaseEstimator):
         ffn_layers: Layers of the heads.
         dropout: Dropout in the heads.
         activation: Activation in the heads.
-        disagreement: Weight of the squared difference between the two heads in the loss.
+        disagreement: Weight of the squared difference between the two heads in the loss (no effect where there is one head,
+            as for encoders with a summary).
         standardize: Give the heads standardised vectors.
         head_start: Heads start from `random` weights, or as `linear` models fitted to the encoder's vectors.
         max_atoms: Molecules with more atoms are not used.
@@ -87,7 +88,7 @@ class MolEstimator(BaseEstimator):
         scratch: bool = False,
         epochs: int = 40,
         batch_size: int = 32,
-        max_lr: float = 1e-3,
+        max_lr: float = 3e-4,
         warmup_epochs: float = 2.0,
         schedule: str = "exponential",
         encoder_lr_scale: float = 1.0,

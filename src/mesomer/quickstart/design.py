@@ -32,7 +32,7 @@ class QuickstartOptions:
     folds: int = 3
     epochs: int = 4
     batch_size: int = 16
-    max_lr: float = 1e-3
+    max_lr: float = 3e-4
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ class FinetuneOptions:
 
     epochs: int = 40
     batch_size: int = 32
-    max_lr: float = 1e-3
+    max_lr: float = 3e-4
     warmup_epochs: float = 2.0
     schedule: str = "exponential"
     encoder_lr_scale: float = 1.0
