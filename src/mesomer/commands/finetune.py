@@ -90,8 +90,8 @@ def finetune(
         ffn_layers: Layers of the heads.
         dropout: Dropout in the heads.
         activation: Activation in the heads.
-        disagreement: Weight of the squared difference between the two heads in the loss (no effect where there is one head,
-            as for encoders with a summary).
+        disagreement: Weight of the squared difference between the two heads in the loss; there is but one head, and no
+            effect, with an encoder that has a summary.
         standardize: Give the heads standardised vectors (published models did not; much slower to train without).
         head_start: Heads start from random weights, or as linear models fitted to the encoder's vectors as they are.
         smiles_column: Column that holds the SMILES; found by its name if not given.

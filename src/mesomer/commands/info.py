@@ -75,7 +75,7 @@ def model_facts(folder: Path, name: str) -> dict[str, Any]:
         "kind": config["kind"],
         "encoder": encoder.get("name", "unknown"),
         "settings": encoder.get("config", {}),
-        "parameters": (config.get("training") or {}).get("parameters") or _total(_shapes(weights)),
+        "parameters": _parameters(config) or _total(_shapes(weights)),
         "bytes": weights.stat().st_size,
         "weights_sha256": config.get("weights_sha256"),
         "mesomer_version": config.get("mesomer_version"),
@@ -96,6 +96,11 @@ def _shapes(weights: Path) -> list[list[int]]:
             return [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise MesomerError(f"{weights} is no whole safetensors file: {error}.", "Copy it again.") from error
+
+
+def _parameters(config: dict[str, Any]) -> int | None:
+    """What an encoder says of itself: its tensors hold scales and counters too."""
+    return (config.get("training") or {}).get("parameters") if config["kind"] == "encoder" else None
 
 
 def _total(shapes: list[list[int]]) -> int:

@@ -62,8 +62,8 @@ class MolEstimator(BaseEstimator):
         ffn_layers: Layers of the heads.
         dropout: Dropout in the heads.
         activation: Activation in the heads.
-        disagreement: Weight of the squared difference between the two heads in the loss (no effect where there is one head,
-            as for encoders with a summary).
+        disagreement: Weight of the squared difference between the two heads in the loss; there is but one head, and no
+            effect, with an encoder that has a summary.
         standardize: Give the heads standardised vectors.
         head_start: Heads start from `random` weights, or as `linear` models fitted to the encoder's vectors.
         max_atoms: Molecules with more atoms are not used.
