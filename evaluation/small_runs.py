@@ -88,16 +88,20 @@ def row_of(folder: Path, sets: Sequence[ProbeSet], context: Context) -> Row:
     weights = sha256_of(folder / "encoder" / "model.safetensors")
     if kept.exists():
         found: Row = json.loads(kept.read_text(encoding="utf-8"))
-        if found["weights"] == weights and set(found["scores"]) == {probe_set.name for probe_set in sets}:
+        if found["weights"] == weights and found["molecules"] == _sizes(sets):
             return found
     facts = load_model(str(folder)).config["training"]
     found = {
-        "weights": weights, "passes": facts["molecule_passes"], "seconds": facts["seconds"],
+        "weights": weights, "molecules": _sizes(sets), "passes": facts["molecule_passes"], "seconds": facts["seconds"],
         "scores": scored(load_encoder(str(folder)), sets, context),
     }  # fmt: skip
     with atomic_write(kept) as temporary:
         temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
+
+
+def _sizes(sets: Sequence[ProbeSet]) -> dict[str, int]:
+    return {probe_set.name: len(probe_set.data.smiles) for probe_set in sets}
 
 
 def table(rows: dict[str, Row], random: dict[str, float], command: str) -> str:
@@ -138,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
     parser.add_argument("--molecules", type=int, help="use at most so many molecules of each set")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument(
+        "--page", type=Path, help="page whose markers are filled; docs/pretraining.md, if nothing is left out"
+    )
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     context = Context.start("cpu", "32")
@@ -149,8 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"{name}: " + ", ".join(f"{key} {score:.3f}" for key, score in rows[name]["scores"].items()))
     twin = fresh_encoder(load_encoder(str(folder_of(given.runs[0], given.output))), 0).eval()
     command = shlex.join(["python", "evaluation/small_runs.py", *(arguments or sys.argv[1:])])
-    fill(given.page, table(rows, scored(twin, sets, context), command))
-    print(f"Written: {given.page}")
+    text = table(rows, scored(twin, sets, context), command)
+    whole = set(given.runs) == set(RUNS) and set(given.sets) == set(SETS) and given.molecules is None
+    page = given.page or (PAGE if whole else None)
+    print(text)
+    if page is not None:
+        fill(page, text)
+        print(f"Written: {page}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ EPSILON = 1e-5
 
 def grafted(model: ModelFolder, heads: Sequence[str]) -> Encoder:
     """The encoder of a `pretraining` folder with the hidden layers of these heads as its summary."""
-    layers = [_layer(model.state, head, model.path) for head in heads]
+    objective = model.config["objective"]["name"]
+    layers = [_layer(model.state, head, objective == head, model.path) for head in heads]
     encoder = encoder_of(model)
     if encoder.summary is not None:
         raise MesomerError(f"The encoder in {model.path} has a summary already.")
@@ -52,12 +53,12 @@ def grafted(model: ModelFolder, heads: Sequence[str]) -> Encoder:
     return encoder
 
 
-def _layer(state: Mapping[str, Tensor], head: str, path: Path) -> dict[str, Tensor]:
+def _layer(state: Mapping[str, Tensor], head: str, alone: bool, path: Path) -> dict[str, Tensor]:
     names = ("0.mean", "0.variance", "1.weight", "1.bias", "3.weight")
-    for prefix in (f"parts.{head}.predict.", "predict."):
-        found = {name: state[prefix + name].double() for name in names if prefix + name in state}
-        if len(found) == len(names):
-            return found
+    prefix = "predict." if alone else f"parts.{head}.predict."
+    found = {name: state[prefix + name].double() for name in names if prefix + name in state}
+    if len(found) == len(names):
+        return found
     raise MesomerError(f"{path} has no hidden layer of a head {head}.", "Give the folder of a run with that objective.")
 
 

@@ -41,6 +41,10 @@ class Interrupted(Exception):
     """The work was stopped by a signal after its state was saved; exit code 130."""
 
 
+class TimeUp(Interrupted):
+    """The time that the work was given is over, and its state saved; exit code 130."""
+
+
 class StopRequest:
     """Whether a signal has asked the work to save its state and stop."""
 

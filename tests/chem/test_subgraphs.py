@@ -72,3 +72,21 @@ def test_hiding_changes_codes_alone():
     assert torch.equal(hidden.atom_codes[~atoms], batch.atom_codes[~atoms])
     assert len(torch.unique(hidden.atom_codes[atoms], dim=0)) == 1 and hidden.bond_codes is batch.bond_codes
     assert_same(replace(hidden, atom_codes=batch.atom_codes), batch)
+
+
+def test_computed_coordinates_stay_with_their_atoms():
+    import dataclasses
+
+    import torch
+    from rdkit.Chem import MolFromSmiles
+
+    from mesomer.chem.conformers import CONFORMERS
+    from mesomer.chem.featurize import featurize
+    from mesomer.chem.graph import collate
+
+    batch = collate([featurize(MolFromSmiles(text)) for text in ("CCO", "c1ccccc1")])
+    places = torch.arange(27.0).view(9, 3)
+    batch = dataclasses.replace(batch, extras={CONFORMERS: places, "descriptors": torch.zeros(2, 5)})
+    kept = torch.tensor([True, False, True, *[True] * 6])
+    part = induced(batch, kept, torch.ones(len(batch.bond_codes), dtype=torch.bool))
+    assert list(part.extras) == [CONFORMERS] and torch.equal(part.extras[CONFORMERS], places[kept])

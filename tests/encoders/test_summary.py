@@ -240,3 +240,42 @@ def test_frozen_vectors_of_random_weights_are_settled_on_all_molecules():
     summary = vectors[:, -WIDTH:]
     assert ((summary > 0).mean(0) > 0.05).mean() > 0.8  # unscaled, most units would be all on or all off
     assert ((summary > 0).mean(0) < 0.95).mean() > 0.8
+
+
+def test_scales_are_taken_without_spoiling_the_weights_where_the_encoder_moves(monkeypatch):
+    """A change of dtype and back takes the way that a move to another device takes."""
+    data, encoder = labelled(), small_encoder(summary=WIDTH)
+    monkeypatch.setattr(type(encoder), "to", lambda self, device: self.double().float())
+    settle_summary(encoder, data, np.arange(40), torch.device("cpu"))
+    assert not any(tensor.is_inference() for tensor in encoder.state_dict().values())
+    batch = collate(data.graphs[:4])
+    encoder.molecule_vectors(encoder(batch), batch).sum().backward()
+
+
+def test_asking_for_vectors_leaves_the_encoder_as_it_is():
+    encoder = small_encoder(summary=WIDTH).eval()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    first = molecule_vectors(encoder, labelled(), torch.device("cpu"))
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    assert np.array_equal(first, molecule_vectors(encoder, labelled(), torch.device("cpu")))
+
+
+def test_a_published_network_takes_no_summary_of_other_views_into_finetuning():
+    sizes = {"rules": "published", "stage": "pretraining", "pooling": "mean"}
+    encoder = small_encoder(summary=WIDTH, **sizes)
+    encoder.summary.standard.settle(torch.randn(20, encoder.pooled_width))
+    started = encoder.for_finetuning(3)
+    assert started.summary.standard.untouched
+    weight = "node_blocks.0.merge.weight"
+    assert torch.equal(started.state_dict()[weight], encoder.state_dict()[weight])
+
+
+def test_the_second_network_of_context_prediction_has_none():
+    encoder = build_encoder("gin", **METHODS["gin"], summary=WIDTH)
+    assert build_objective("context_prediction", encoder).surroundings.summary is None
+
+
+@pytest.mark.parametrize("width", ["12", 1.5])
+def test_a_width_that_is_no_whole_number_is_refused(width):
+    with pytest.raises(MesomerError, match="option summary is"):
+        small_encoder(summary=width)

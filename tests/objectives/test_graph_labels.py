@@ -212,6 +212,28 @@ def test_a_summary_is_pretrained_added_to_a_model_and_kept(corpus: Corpus, tmp_p
     weight = "node_blocks.0.merge.weight"
     assert not torch.equal(kept.state_dict()[weight], added.state_dict()[weight])
     assert "is not trained by this objective" in (tmp_path / "kept" / "log.txt").read_text()
+    command(
+        str(corpus.path), output=str(tmp_path / "again"), objective="descriptors+fingerprints", max_steps=1,
+        init=str(tmp_path / "kept"), **rest,
+    )  # fmt: skip
+    command(
+        str(corpus.path), output=str(tmp_path / "before"), objective="descriptors", max_steps=1, **SHORT,
+    )  # fmt: skip
+    command(
+        str(corpus.path), output=str(tmp_path / "after"), objective="descriptors", max_steps=1,
+        init=str(tmp_path / "before"), encoder={"summary": 8}, **rest,
+    )  # fmt: skip
+    described = [
+        load_model(str(tmp_path / name), ("pretraining",)).config["objective"]["config"]["hidden"]
+        for name in ("before", "after")
+    ]
+    assert described == [512, 0]  # the old hidden layer is not put behind the new summary
+    with pytest.raises(MesomerError, match="does not train the summary"):
+        command(
+            str(corpus.path), output=str(tmp_path / "no"), objective="masked_graph", max_steps=1,
+            **{**SHORT, "encoder": {**SMALL, "summary": 8}},
+        )  # fmt: skip
+    assert not (tmp_path / "no").exists()
     with pytest.raises(MesomerError, match="has summary 24, and 12 was asked for"):
         command(
             str(corpus.path), output=str(tmp_path / "no"), objective="descriptors", max_steps=1,

@@ -10,7 +10,7 @@ import pytest
 from mesomer.commands.study import study as command
 from mesomer.data.benchmarks import BENCHMARKS
 from mesomer.errors import MesomerError
-from mesomer.run import Interrupted
+from mesomer.run import TimeUp
 from mesomer.studies.campaign import PUBLISHED, read_published, study_folders
 from mesomer.studies.design import StudyOptions
 from mesomer.studies.presets import PRESETS, run_preset
@@ -43,14 +43,14 @@ def test_a_preset_goes_on_after_a_set_that_is_refused_and_one_that_ran_out_of_ti
         facts = (folder / "study.json").read_text().replace("data.csv", f"{one}.csv")
         (folder / "study.json").write_text(facts)
         if one == "lipo":
-            raise Interrupted("The time is up.")
+            raise TimeUp("The time is up.")
         return found
 
     found = run_preset("moleculenet", ["freesolv", "esol"], str(tmp_path / "mn"), study)
     assert asked == ["freesolv", "esol"] and found["refused"] == {"esol": "Too few. Give more."}
     page = Path(found["report"]).read_text()
     assert found["studies"] == 1 and "freesolv" in page and "AttrMasking" in page
-    with pytest.raises(Interrupted, match="lipo"):
+    with pytest.raises(TimeUp, match="lipo"):
         run_preset("moleculenet", ["lipo"], str(tmp_path / "late"), study)
     assert (tmp_path / "late" / "sets.html").exists()
     with pytest.raises(MesomerError, match="None of the 1 studies"):
@@ -97,3 +97,29 @@ def test_options_without_effect_are_refused(given, said, tmp_path):
     with pytest.raises(MesomerError, match=said):
         command(**given, output=str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_time_that_is_up_lets_the_next_study_run_and_a_signal_does_not(tmp_path, monkeypatch):
+    from mesomer.run import Interrupted, TimeUp
+    from mesomer.studies import campaign
+
+    seen = []
+
+    def ends(error):
+        def run(place):
+            seen.append(place.name)
+            if error is not None:
+                raise error
+            return {}
+
+        return run
+
+    monkeypatch.setattr(campaign, "page_of", lambda *_: {})
+    late = [campaign.Planned("a", ends(TimeUp("over"))), campaign.Planned("b", ends(None))]
+    with pytest.raises(TimeUp, match="up for a"):
+        campaign.run_all(late, tmp_path)
+    assert seen == ["a", "b"]
+    seen.clear()
+    with pytest.raises(Interrupted) as stopped:
+        campaign.run_all([campaign.Planned("a", ends(Interrupted())), late[1]], tmp_path)
+    assert seen == ["a"] and not isinstance(stopped.value, TimeUp)

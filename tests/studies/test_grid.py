@@ -195,3 +195,17 @@ def test_shipped_grids_run_shortened(name, place, monkeypatch):
     assert found["studies"] == len(grid.points()) and found["refused"] == {}
     page = Path(found["report"]).read_text()
     assert all(point.name in page for point in grid.points())
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("finetunings", {"gentle": {"epoch": 2}}),
+        ("pretrainings", {**CONTENT["pretrainings"], "masked": [{"objective": "masked_attributes", "max_step": 1}]}),
+        ("pretrainings", {**CONTENT["pretrainings"], "both": [{"labels": "l.csv", "epoch": 1}]}),
+        ("pretrainings", {**CONTENT["pretrainings"], "masked": [{"objective": "infomax", "seed": 3}]}),
+    ],
+)
+def test_a_misspelt_setting_is_refused_before_anything_runs(part, content):
+    with pytest.raises(MesomerError, match="There is no setting of the"):
+        grid_of({**CONTENT, part: content}, "small.yaml")

@@ -505,7 +505,7 @@ def test_a_probe_refuses_what_only_networks_use(changed, words):
 def test_fewer_than_ten_labelled_rows(encoder, tmp_path):
     table = write_table(tmp_path / "few.csv", {"smiles": SMILES[:9], "y": COUNTS[:9]})
     with pytest.raises(MesomerError, match="Only 9 molecules"):
-        finetune(str(table), targets=["y"], output=tmp_path / "run", model=str(encoder), options=QUICK)
+        finetune(str(table), targets=["y"], output=tmp_path / "run", model=str(encoder), split="random", options=QUICK)
     assert not (tmp_path / "run").exists()
 
 
@@ -610,3 +610,39 @@ def test_the_split_in_words(numbers):
     assert split_sentence(folds).startswith("random_cv (cv), 3 splits of about")
     fixed = split_sentence(splits_for("deterministic", numbers.smiles, 3))
     assert "one split of" in fixed and fixed.endswith("trained 3 times")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"clip": 0.0}, "--clip"),
+        ({"weight_decay": -1.0}, "--weight_decay"),
+        ({"patience": 0}, "--patience"),
+        ({"warmup_epochs": -1.0}, "--warmup_epochs"),
+        ({"save_minutes": float("nan")}, "--save_minutes"),
+        ({"disagreement": -0.1}, "--disagreement"),
+        ({"encoder_lr_scale": float("nan")}, "--encoder_lr_scale"),
+        ({"freeze": "encoder", "encoder_lr_scale": 0.1}, "no use for --encoder_lr_scale"),
+        ({"attn_out": 8}, "of the readout attention"),
+    ],
+)
+def test_options_are_checked_before_there_is_a_run(wrong, told):
+    with pytest.raises(MesomerError, match=told):
+        FinetuneOptions(**wrong)
+
+
+@pytest.mark.parametrize("names", [["row"], ["similarity"], ["a", "a_pred"]])
+def test_targets_that_would_hide_a_column_of_the_predictions_are_refused(tmp_path, encoder, names):
+    table = write_table(tmp_path / "t.csv", {"smiles": SMILES, **{name: COUNTS for name in names}})
+    with pytest.raises(MesomerError, match="would be named"):
+        finetune(str(table), targets=names, output=tmp_path / "run", model=str(encoder), split="random", options=QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_descriptor_too_large_for_float32_is_refused(tmp_path, encoder):
+    table = write_table(tmp_path / "t.csv", {"smiles": SMILES, "n": COUNTS, "x": ["1e39", *[1.0] * (len(SMILES) - 1)]})
+    options = replace(PROBE, descriptors=("x",))
+    with pytest.raises(MesomerError, match="'x' is not numeric: 1 cells"):
+        finetune(
+            str(table), targets=["n"], output=tmp_path / "run", model=str(encoder), split="random", options=options
+        )

@@ -359,3 +359,19 @@ def test_wrong_options_are_the_users_error(wrong: dict) -> None:
 def test_wrong_device_options_are_the_users_error(wrong: dict) -> None:
     with pytest.raises(MesomerError):
         Context.start(**wrong)
+
+
+def test_time_is_counted_without_a_folder_too() -> None:
+    assert fit(ToyTrainee(), ToyBatches(), options(max_steps=2, epochs=None)).seconds > 0
+
+
+def test_the_best_step_is_that_of_the_weights_that_are_kept(tmp_path: Path) -> None:
+    """A kill after a better validation, before the next checkpoint: the file of the best weights is ahead."""
+    whole = fit(ToyTrainee(), ToyBatches(), replace(FAST, keep_best=True), tmp_path)
+    from mesomer.training.state import read_state
+
+    ahead, best = read_state(tmp_path / BEST)
+    ahead.best, ahead.best_step = -1.0, 4321
+    save_state(tmp_path / BEST, ahead, best)
+    again = fit(ToyTrainee(), ToyBatches(), replace(FAST, keep_best=True), tmp_path)
+    assert whole.best_step != 4321 and again.best_step == 4321 and again.best == -1.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .conformers import CONFORMERS
 from .graph import GraphBatch
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def induced(batch: GraphBatch, atoms: Tensor, bonds: Tensor | None = None) -> Gr
         incoming_offsets=_offsets(torch.bincount(target, minlength=len(of_atom))),
         key=batch.key[left],
         coordinates=None if batch.coordinates is None else batch.coordinates[atoms],
-        extras={},
+        extras={name: rows[atoms] for name, rows in batch.extras.items() if name == CONFORMERS},
     )
 
 

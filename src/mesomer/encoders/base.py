@@ -109,8 +109,8 @@ class Encoder(nn.Module):
 
     def make_summary(self, width: int) -> None:
         """Called at the end of a constructor: a summary of this width, none if it is 0."""
-        if width < 0:
-            raise MesomerError(f"The encoder's option summary is {width}.", "Give its width, or 0 for none.")
+        if not isinstance(width, int) or width < 0:
+            raise MesomerError(f"The encoder's option summary is {width!r}.", "Give its width, or 0 for none.")
         self.summary = Summary(self.pooled_width, width) if width else None
 
     def with_summary(self, width: int) -> Self:
@@ -127,7 +127,9 @@ def row_molecule(view: str, batch: GraphBatch) -> Tensor:
     if view.startswith("node_"):
         number = torch.arange(batch.num_molecules, device=batch.atom_offsets.device)
         return number.repeat_interleave(batch.atom_offsets.diff() + 1)
-    return batch.bond_molecule.repeat_interleave(2)
+    if view.startswith("bond_"):
+        return batch.bond_molecule.repeat_interleave(2)
+    raise ValueError(f"rows of {view} are no parts of molecules")
 
 
 POOLINGS = {"mean": ("mean",), "mean_sum": ("mean", "sum")}

@@ -302,7 +302,8 @@ class BatmanNet(Encoder):
         fitting = {
             name: own[name]
             for name, tensor in encoder.state_dict().items()
-            if name in own and own[name].shape == tensor.shape
+            # a summary of other views than these would be one of nothing
+            if name in own and own[name].shape == tensor.shape and not name.startswith("summary.")
         }
         encoder.load_state_dict(fitting, strict=False)
         return encoder

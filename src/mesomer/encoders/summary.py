@@ -52,7 +52,7 @@ class RunningStandard(nn.Module):
     @torch.no_grad()
     def settle(self, x: Tensor) -> None:
         """Takes mean and variance of these rows [n, width], for good."""
-        wide = x.double()
+        wide = x.cpu().double()  # not every device computes in float64
         self.mean.copy_(wide.mean(0))
         self.variance.copy_(wide.var(0, correction=0))
         self.hold()

@@ -62,7 +62,7 @@ class Embedder:
             self.encoder = first.encoder
             self.members = len(predictor.members)
             self.max_atoms = predictor.max_atoms
-            self.readout = predictor.network_config.get("readout", "mean")
+            self.readout = predictor.network_config.get("readout", self.encoder.pooling)
             self._vectors = first.molecule_vectors
         else:
             self.encoder = network = encoder_of(self.folder)
@@ -90,6 +90,7 @@ class Embedder:
             "encoder": self.encoder.name,
             "level": self.level,
             "readout": self.readout if self.level == "molecule" else "none",
+            "summary": 0 if self.encoder.summary is None else self.encoder.summary.width,
             "dimension": self.width,
             "precision": self.precision,
         }

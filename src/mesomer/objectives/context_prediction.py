@@ -78,7 +78,7 @@ class ContextPrediction(Objective):
             raise MesomerError(f"The objective context_prediction needs vectors of atoms; {encoder.name} has none.")
         self.encoder = encoder
         self.radius, self.overlap, self.size, self.negatives = radius, overlap, size, negatives
-        config = encoder.config()
+        config = encoder.config() | {"summary": 0}
         self.surroundings = build_encoder(encoder.name, **(config | ({"depth": size} if "depth" in config else {})))
         if self.surroundings.width != encoder.width:
             raise MesomerError(

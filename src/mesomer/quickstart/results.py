@@ -297,9 +297,9 @@ def _method(outcome: Outcome, about: Mapping[str, Any]) -> str:
         "differs in the initial weights of the encoder only, were trained alike: "
         f"{training_sentence(options.training(False))}; the same seeds, batches and folds. The forest (500 trees, "
         "square root of the columns at each cut) saw ECFP4 counts in 2,048 columns and the training part alone. No "
-        "setting of the networks was tuned on this set. RMSE differences were averaged over the folds; the 95 % interval "
-        "is the corrected resampled t (Nadeau and Bengio 2003), each for itself. The interval over molecules is a paired "
-        "percentile bootstrap of the test molecules within each fold (2,000 draws). Differences within "
+        "setting of the networks was tuned on this set. RMSE differences were averaged over the folds; the 95 % "
+        "interval is the corrected resampled t (Nadeau and Bengio 2003), each for itself. The interval over molecules "
+        "is a paired percentile bootstrap of the test molecules within each fold (2,000 draws). Differences within "
         f"±{zone(outcome):.3f}, a twentieth of the labels' standard deviation, count as no practical difference. "
         f"Mesomer {__version__}."
     )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from mesomer.errors import MesomerError
 from mesomer.progress import say
-from mesomer.run import Interrupted
+from mesomer.run import TimeUp
 
 PUBLISHED = Path(__file__).resolve().parent / "published"
 
@@ -27,13 +27,13 @@ class Planned(NamedTuple):
 
 
 def run_all(studies: Sequence[Planned], folder: str | os.PathLike[str], published: str | None = None) -> dict[str, Any]:
-    """Runs all studies and writes the page on them; raises `Interrupted` if some ran out of time."""
+    """Runs all studies and writes the page on them; raises `TimeUp` if some ran out of time."""
     place, done, waiting, refused = Path(folder), [], [], {}
     for number, study in enumerate(studies, 1):
         say(f"Study {number} of {len(studies)}: {study.name}")
         try:
             study.run(place / study.name)
-        except Interrupted as error:
+        except TimeUp as error:
             say(str(error))
             waiting.append(study.name)
         except MesomerError as error:
@@ -48,7 +48,7 @@ def run_all(studies: Sequence[Planned], folder: str | os.PathLike[str], publishe
         )
     found = page_of(done, place, published)
     if waiting:
-        raise Interrupted(f"The time was up for {', '.join(waiting)}; the page in {place} is about what is finished.")
+        raise TimeUp(f"The time was up for {', '.join(waiting)}; the page in {place} is about what is finished.")
     return found | {"refused": refused, "state": "done"}
 
 

@@ -153,12 +153,35 @@ def _check(grid: Grid, where: str) -> None:
     for name, corpus in grid.corpora.items():
         if "table" not in corpus or set(corpus) - {"table", "molecules", "seed"}:
             raise MesomerError(f"The corpus {name} of the grid {where} is {dict(corpus)}.", "Give table and molecules.")
+    for name, settings in grid.finetunings.items():
+        for key in settings or {}:
+            if key not in STUDY_KEYS:
+                raise unknown_name(f"setting of the fine-tuning {name} in the grid {where}", str(key), STUDY_KEYS)
     for name, stages in grid.pretrainings.items():
         if not stages or any(("objective" in stage) == ("labels" in stage) for stage in stages):
             raise MesomerError(
                 f"The pre-training {name} of the grid {where} has a stage that is neither an objective nor labels.",
                 "Give each stage either objective or labels.",
             )
+        for stage in stages:
+            known = _stage_keys("labels" in stage)
+            for key in stage:
+                if key not in known:
+                    raise unknown_name(f"setting of the pre-training {name} in the grid {where}", str(key), known)
+
+
+def _stage_keys(labels: bool) -> set[str]:
+    """What a stage may say: the options of a fine-tuning, or of a pre-training, but for those that the grid decides."""
+    from mesomer.training.finetune_plan import FinetuneOptions
+    from mesomer.training.pretrain import PretrainOptions
+
+    if labels:
+        own, decided = {"labels", "targets", "molecules"}, {"scratch", "accelerator", "seed"}
+    else:
+        own = {"objective", "options"}
+        decided = {"method", "encoder", "objective_options", "init", "accelerator", "seed"}
+    options = {field.name for field in dataclasses.fields(FinetuneOptions if labels else PretrainOptions)}
+    return own | (options - decided)
 
 
 def shortened(grid: Grid, molecules: int, steps: int, sets: tuple[str, ...]) -> Grid:

@@ -21,6 +21,7 @@ from mesomer.data.tables import open_table
 from mesomer.encoders.base import build_encoder, sizes
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write
+from mesomer.objectives.base import Objective
 from mesomer.progress import say
 from mesomer.studies.grid import Grid, Point
 from mesomer.training.checkpoint import save_model
@@ -69,7 +70,7 @@ class GridModels:
             method=method, objective=stage["objective"], encoder=encoder, objective_options=stage.get("options", {}),
             init=None if before is None else str(before), accelerator=self.accelerator, seed=_SEED, **rest,
         )  # fmt: skip
-        pretrain(self._corpus(point["corpus"], build(options).extras), output, options)
+        pretrain(self._corpus(point["corpus"], build(options)), output, options)
 
     def _supervised(self, point: Point, stage: Mapping[str, Any], before: Path | None, output: Path) -> None:
         rest = {key: value for key, value in stage.items() if key not in ("labels", "targets", "molecules")}
@@ -90,15 +91,15 @@ class GridModels:
             save_model(path, "encoder", described, encoder.state_dict(), "# Random weights, only to name a network\n")
         return path
 
-    def _corpus(self, name: str, columns: Sequence[str]) -> Path:
-        """The prepared corpus with the columns that an objective reads."""
+    def _corpus(self, name: str, objective: Objective) -> Path:
+        """The prepared corpus with the columns that an objective and its encoder read."""
         described = self.grid.corpora[name]
         path = self.folder / "corpora" / f"{name}-{_digest(dict(described))}"
         table = path.with_suffix(".csv")
         if not table.exists():
             _draw(resolve_data(described["table"]), described.get("molecules"), described.get("seed", _SEED), table)
         corpus = prepare_corpus(str(table), path).corpus
-        missing = [column for column in columns if column not in corpus.card["additions"]]
+        missing = [column for column in objective.batch_columns(corpus) if column not in corpus.card["additions"]]
         if missing:
             add_to_corpus(path, missing)
         return path

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from mesomer.errors import MesomerError
-from mesomer.files import check_writable, remove
+from mesomer.files import check_writable, remove, sha256_of
 from mesomer.machine import machine, versions
 from mesomer.progress import Progress, duration
 from mesomer.report.study_text import target_words
-from mesomer.run import Interrupted, RunFolder, read_manifest
+from mesomer.run import RunFolder, TimeUp, read_manifest
 from mesomer.studies.campaign import page_of, study_folders
 from mesomer.studies.cells import WORK, Task, Training, cell_path, run_cell
 from mesomer.studies.checks import Check, require_apart
@@ -119,7 +119,7 @@ def _run_study(request: Request, options: StudyOptions, overwrite: bool) -> dict
         missing = _run_cells(run, request, options, planned)
         found = report_of(folder) if request.part is None else _part_summary(folder)
         if missing:
-            raise Interrupted(
+            raise TimeUp(
                 f"The time is up: {found['cells']['finished']:,} of {found['cells']['planned']:,} cells are finished, "
                 f"and the report in {folder} is about these."
             )
@@ -275,7 +275,7 @@ def _facts(
 def _run_cells(run: RunFolder, request: Request, options: StudyOptions, planned: Planned) -> list[Cell]:
     """Runs what is unfinished; returns the cells for which the time did not suffice."""
     design, ready = planned.design, planned.ready
-    seconds = _expected(planned)
+    seconds = _expected(planned, options.epochs)
     cells = cells_of(design, seconds)
     mine = cells if request.part is None else dealt(cells, request.part)
     if (taken := take_over(run.path, request.siblings, mine)) > 0:
@@ -310,12 +310,12 @@ def _run_cells(run: RunFolder, request: Request, options: StudyOptions, planned:
     return [cell for cell in left if cell not in begun]
 
 
-def _expected(planned: Planned) -> Callable[[Cell], float]:
-    """What cells were expected to take, for their order and the progress."""
+def _expected(planned: Planned, epochs: int) -> Callable[[Cell], float]:
+    """What cells were expected to take, for their order and the progress; trials were timed for so many epochs."""
     split = next(iter(planned.ready.study.splits.values()))
     training = len(split.train) + len(split.valid)
     design = planned.design
-    return Costs(planned.expected, design.epochs, training, design.folds).cell(design)
+    return Costs(planned.expected, epochs, training, design.folds).cell(design)
 
 
 def join_parts(folder: Path) -> None:
@@ -340,6 +340,14 @@ def join_parts(folder: Path) -> None:
                 f"{part} was run in another design than {parts[0]}: they differ in {differing}.",
                 "Join parts of one study.",
             )
+    drawn = sorted(path.name for path in parts[0].glob("splits-*.csv"))
+    for name in ("molecules.csv", *drawn):
+        for part in parts[1:]:
+            if not (part / name).exists() or sha256_of(part / name) != sha256_of(parts[0] / name):
+                raise MesomerError(
+                    f"{part / name} is another one than that of {parts[0]}: their cells are of other folds.",
+                    "Run all parts with the same versions of Mesomer and RDKit.",
+                )
     for name in ("study.json", "molecules.csv", "checks.json", "pilot.json", "overlap.json"):
         source = parts[0] / name
         if source.exists():

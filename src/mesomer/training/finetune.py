@@ -47,6 +47,7 @@ from mesomer.training.finetune_results import (
     figures,
     half_widths,
     out_of_fold,
+    prediction_columns,
     summary,
     write_figures,
     write_predictions,
@@ -279,6 +280,7 @@ def labelled_splits(
         )
     prepared = property_data(labelled, options.descriptors, coordinates)
     check_range(prepared)
+    prediction_columns(prepared.targets)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]
     if coordinates:
         warnings += geometry_warnings(prepared.graphs, labelled.mols)

@@ -260,7 +260,7 @@ def predict_part(predictor: Predictor, data: PropertyData, positions: NDArray[np
     return found[positions]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode would spoil the weights for training where the encoder moves to another device
 def settle_summary(encoder: Encoder, data: PropertyData, positions: NDArray[np.integer], device: torch.device) -> None:
     """Fixes the scales of an encoder's summary: as pre-training left them, or, of an untrained one, as these molecules
     need them. Labels are not looked at.
@@ -277,8 +277,12 @@ def settle_summary(encoder: Encoder, data: PropertyData, positions: NDArray[np.i
 
 @torch.inference_mode()
 def molecule_vectors(encoder: Encoder, data: PropertyData, device: torch.device) -> NDArray[np.float32]:
-    """The encoder's vectors of all molecules [M, width]; what `settle_summary` does with all of them comes first."""
-    settle_summary(encoder, data, np.arange(len(data.y)), device)
+    """The encoder's vectors of all molecules [M, width]; an untrained summary takes its scales from all of them, in a
+    copy: the encoder stays as it is.
+    """
+    if encoder.summary is not None and encoder.summary.standard.untouched:
+        encoder = copy.deepcopy(encoder)
+        settle_summary(encoder, data, np.arange(len(data.y)), device)
     found: NDArray[np.float32] | None = None
     for part, batch in batches_of(data, np.arange(len(data.y))):
         moved = batch.to(device)

@@ -30,6 +30,7 @@ FREEZE = ("none", "encoder")
 SELECT = ("metric", "loss", "last")
 HEAD_STARTS = ("random", "linear")
 LARGEST_LABEL = 1e15
+LARGEST_FEATURE = float(np.finfo(np.float32).max)
 # Options about networks that are trained step by step: a linear model, which is solved for, has no use for them.
 NETWORK_OPTIONS = frozenset({
     "epochs", "batch_size", "max_lr", "warmup_epochs", "schedule", "encoder_lr_scale", "weight_decay", "clip",
@@ -85,8 +86,10 @@ class FinetuneOptions:
                 raise MesomerError(f"--{name} is {getattr(self, name)}, and must be 1 or more.")
         if not 0 <= self.dropout < 1:
             raise MesomerError(f"--dropout is {self.dropout}, and must be from 0 up to, not including, 1.")
-        if not self.max_lr > 0 or self.encoder_lr_scale < 0:
-            raise MesomerError("--max_lr must be above 0 and --encoder_lr_scale must not be negative.")
+        if not self.max_lr > 0 or not self.encoder_lr_scale >= 0 or not self.disagreement >= 0:
+            raise MesomerError(
+                "--max_lr must be above 0, and --encoder_lr_scale and --disagreement must not be negative.",
+            )
         if self.unfreeze_after is not None and not 0 < self.unfreeze_after < self.epochs:
             raise MesomerError(
                 f"--unfreeze_after is {self.unfreeze_after}, and must be 1 or more and below --epochs {self.epochs}.",
@@ -99,8 +102,22 @@ class FinetuneOptions:
             )
         if self.head_start == "linear" and not self.standardize:
             raise MesomerError("--head_start linear fits the heads to standardised vectors and needs --standardize.")
+        if self.freeze == "encoder" and self.unfreeze_after is None and self.encoder_lr_scale != 1:
+            raise MesomerError("--freeze encoder never trains the encoder and has no use for --encoder_lr_scale.")
+        if self.readout != "attention" and (self.attn_hidden, self.attn_out) != (128, 4):
+            raise MesomerError(
+                f"--attn_hidden and --attn_out are of the readout attention, and --readout is {self.readout}.",
+                "Leave them out, or give --readout attention.",
+            )
         if self.probe:
             self._check_probe()
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        """Stops at what the training loop would stop at, before there is a run folder."""
+        from mesomer.training.finetune_network import loop_options
+
+        loop_options(self, 0, 1)
 
     def _check_probe(self) -> None:
         changed = [
@@ -222,7 +239,7 @@ def descriptor_number(cell: Any) -> tuple[float, bool]:
     if is_missing(text):
         return float("nan"), False
     number = to_number(text)
-    if number is None or not np.isfinite(number):
+    if number is None or not abs(number) <= LARGEST_FEATURE:
         return float("nan"), True
     return number, False
 

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.data.splits import Split
+from mesomer.errors import MesomerError
 from mesomer.files import atomic_write
 from mesomer.metrics import METRICS, mean_and_sd, score
 from mesomer.training.finetune_cell import CellResult
 from mesomer.training.finetune_plan import PropertyData
-from mesomer.training.predictor import class_columns
+from mesomer.training.predictor import Target, class_columns
 from mesomer.uncertainty import conformal_half_width, nearest_similarity
 
 ENSEMBLE = "ensemble"
@@ -125,15 +126,25 @@ def write_figures(path: Path, data: PropertyData, rows: Sequence[Mapping[str, An
     write_csv(path, columns, table)
 
 
-def write_predictions(path: Path, data: PropertyData, splits: Sequence[Split], found: OutOfFold) -> None:
-    """`predictions.csv`: every test molecule of every split, truth beside prediction."""
+def prediction_columns(targets: Sequence[Target]) -> list[str]:
+    """The columns of `predictions.csv`; stops where two would have one name."""
     columns = ["row", "smiles", "repeat", "fold"]
-    for target in data.targets:
+    for target in targets:
         columns += [target.name, f"{target.name}_pred", f"{target.name}_pred_std"]
         if target.type == "multiclass":
             columns += [f"{target.name}_prob_{name}" for name in target.classes]
     columns.append("similarity")
-    table = []
+    twice = next((name for at, name in enumerate(columns) if name in columns[:at]), None)
+    if twice is not None:
+        raise MesomerError(
+            f"Two columns of the predictions would be named {twice!r}.", "Rename the target column that gives it."
+        )
+    return columns
+
+
+def write_predictions(path: Path, data: PropertyData, splits: Sequence[Split], found: OutOfFold) -> None:
+    """`predictions.csv`: every test molecule of every split, truth beside prediction."""
+    columns, table = prediction_columns(data.targets), []
     for number in range(len(found.molecule)):
         molecule, split = int(found.molecule[number]), splits[int(found.split[number])]
         line: dict[str, Any] = {

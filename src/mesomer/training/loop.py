@@ -132,6 +132,8 @@ class _Training:
             self._after_step([])  # a validation that was due when the checkpoint was written
         while not state.finished:
             self._epoch()
+        if self.folder is None:
+            state.seconds = self._seconds()
         self._end()
         return FitResult(
             steps=state.step,
@@ -356,7 +358,9 @@ class _Training:
             tensors = self.best_tensors
             if self.folder is not None:
                 self.context.first(lambda: None)  # the file is whole when rank 0 has come here
-                tensors = read_state(self.folder / BEST)[1]
+                kept, tensors = read_state(self.folder / BEST)
+                # after a kill this file may be newer than what the training went on from
+                self.state.best, self.state.best_step = kept.best, kept.best_step
             restore_module(self.trainee.module, tensors, (self.folder or Path()) / BEST)
         self.trainee.module.eval()
 

@@ -106,10 +106,11 @@ class ObjectiveTrainee:
 def _joined(
     ranks: Sequence[tuple[dict[str, type[Figures]], dict[str, dict[str, np.ndarray]]]],
 ) -> dict[str, dict[str, float]]:
-    """The figures over all ranks; a rank without a batch has none."""
+    """The figures over all ranks; a rank may have none of a term."""
     figures = {}
-    for term, kind in next((kinds for kinds, _ in ranks if kinds), {}).items():
-        parts = [told[term] for _, told in ranks if told]
+    every = {term: kind for kinds, _ in reversed(ranks) for term, kind in kinds.items()}
+    for term, kind in every.items():
+        parts = [told[term] for _, told in ranks if term in told]
         row = kind.row({name: np.sum([part[name] for part in parts], axis=0) for name in parts[0]})
         if row:
             figures[term] = row

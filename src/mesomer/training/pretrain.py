@@ -185,7 +185,9 @@ def build(options: PretrainOptions, start: ModelFolder | None = None) -> Objecti
         described = start.config.get("objective") or {}
         name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
         goes_on = start.kind == "pretraining" and described.get("name") == name
-        return _build_objective(options, encoder, described.get("config", {}) if goes_on else {})
+        # behind a new summary the heads are made anew, too
+        added = encoder.summary is not None and not start.config["encoder"].get("config", {}).get("summary")
+        return _build_objective(options, encoder, described.get("config", {}) if goes_on and not added else {})
 
 
 def take_heads(objective: Objective, start: ModelFolder) -> str:
@@ -223,6 +225,11 @@ def _build_objective(options: PretrainOptions, encoder: Encoder, before: Mapping
     }
     objective = build_objective(name, encoder, **{**before, **merged})
     if encoder.summary is not None and not objective.trains_summary:
+        if encoder.summary.standard.untouched:
+            raise MesomerError(
+                f"The objective {name} does not train the summary that the encoder was given.",
+                "Leave --encoder.summary out, or join an objective on labels of the molecule (such as +descriptors).",
+            )
         encoder.summary.requires_grad_(False)
     return objective
 
