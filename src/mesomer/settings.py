@@ -6,7 +6,12 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
 
 
 def plain(value: Any) -> Any:
@@ -28,3 +33,8 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item"):  # a NumPy scalar
         return value.item()
     raise TypeError(f"a setting of type {type(value).__name__} cannot be stored")
+
+
+def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
+    """The options of a dataclass out of the arguments of a command, which has one of the same name for each."""
+    return kind(**{field.name: given[field.name] for field in dataclasses.fields(kind)})

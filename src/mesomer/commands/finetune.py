@@ -103,41 +103,23 @@ def finetune(
         save_minutes: Minutes between checkpoints.
         overwrite: Replace another run in the output folder.
     """
+    given = dict(locals())
     from mesomer.data.benchmarks import labelled_table, uses_canonical_scaffolds
     from mesomer.data.tables import refuse_frame
     from mesomer.inference.batches import use_threads
     from mesomer.report import finetune_report
+    from mesomer.settings import options_from
     from mesomer.training.checkpoint import default_model
     from mesomer.training.finetune import finetune as train
     from mesomer.training.finetune_plan import FinetuneOptions
 
-    options = FinetuneOptions(
-        epochs=epochs, batch_size=batch_size, max_lr=max_lr, warmup_epochs=warmup_epochs, schedule=schedule,
-        encoder_lr_scale=encoder_lr_scale, weight_decay=weight_decay, clip=clip, patience=patience, select=select,
-        freeze=freeze, unfreeze_after=unfreeze_after, probe=probe, ensemble=ensemble, scratch=scratch,
-        descriptors=tuple(descriptors or ()), readout=readout, attn_hidden=attn_hidden, attn_out=attn_out,
-        ffn_hidden=ffn_hidden, ffn_layers=ffn_layers, dropout=dropout, activation=activation,
-        disagreement=disagreement, standardize=standardize, head_start=head_start, seed=seed,
-        precision=precision, accelerator=accelerator, save_minutes=save_minutes,
-    )  # fmt: skip
+    options = options_from(FinetuneOptions, given | {"descriptors": tuple(descriptors or ())})
     refuse_frame(data, "finetune")
     use_threads(threads)
     model = model or default_model()
     path, targets = labelled_table(data, targets, smiles_column)
-    config = {
-        "data": data, "output": output, "targets": list(targets), "model": model, "task": task, "split": split,
-        "split_column": split_column, "folds": folds, "repeats": repeats, "ensemble": ensemble, "probe": probe,
-        "scratch": scratch, "epochs": epochs, "batch_size": batch_size, "max_lr": max_lr,
-        "warmup_epochs": warmup_epochs, "schedule": schedule, "encoder_lr_scale": encoder_lr_scale,
-        "weight_decay": weight_decay,
-        "clip": clip, "patience": patience, "select": select, "freeze": freeze, "unfreeze_after": unfreeze_after,
-        "descriptors": descriptors, "readout": readout, "attn_hidden": attn_hidden, "attn_out": attn_out,
-        "ffn_hidden": ffn_hidden, "ffn_layers": ffn_layers, "dropout": dropout, "activation": activation,
-        "disagreement": disagreement, "standardize": standardize, "head_start": head_start,
-        "smiles_column": smiles_column,
-        "max_atoms": max_atoms, "seed": seed,
-        "precision": precision, "accelerator": accelerator, "threads": threads, "save_minutes": save_minutes,
-    }  # fmt: skip
+    config = given | {"targets": list(targets), "model": model}
+    del config["overwrite"]
     found, _ = train(
         path, targets=targets, output=output, model=model, task=task, smiles_column=smiles_column, split=split,
         split_column=split_column, folds=folds, repeats=repeats, max_atoms=max_atoms, options=options,

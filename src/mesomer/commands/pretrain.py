@@ -83,41 +83,13 @@ def pretrain(
         threads: Processor threads; as many as there are cores if not given.
         overwrite: Replace the run of another configuration.
     """
+    given = dict(locals())
     from mesomer.report.pretrain import write_pretrain_report
+    from mesomer.settings import options_from
     from mesomer.training.pretrain import PretrainOptions
     from mesomer.training.pretrain import pretrain as run
 
-    options = PretrainOptions(
-        method=method,
-        objective=objective,
-        size=size,
-        encoder=encoder or {},
-        objective_options=objective_options or {},
-        init=init,
-        epochs=epochs,
-        max_steps=max_steps,
-        max_minutes=max_minutes,
-        atoms_per_batch=atoms_per_batch,
-        accumulate=accumulate,
-        schedule=schedule,
-        init_lr=init_lr,
-        max_lr=max_lr,
-        final_lr=final_lr,
-        warmup_epochs=warmup_epochs,
-        optimizer=optimizer,
-        weight_decay=weight_decay,
-        clip=clip,
-        patience=patience,
-        validate_steps=validate_steps,
-        validate_molecules=validate_molecules,
-        probe_molecules=probe_molecules,
-        log_steps=log_steps,
-        save_minutes=save_minutes,
-        precision=precision,
-        accelerator=accelerator,
-        strategy=strategy,
-        seed=seed,
-        threads=threads,
-    )
+    empty = {"encoder": encoder or {}, "objective_options": objective_options or {}}
+    options = options_from(PretrainOptions, given | empty)
     done = run(corpus, output, options, overwrite=overwrite, report=write_pretrain_report)
     return {"text": done.text, "output": str(done.path), "already_finished": done.already_finished, **done.summary}
