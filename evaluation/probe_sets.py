@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from labelled_sets import read_set
+from labelled_sets import part_score, read_set
 from numpy.typing import NDArray
 from rdkit.Chem import MolFromSmiles
 
@@ -32,13 +32,12 @@ from mesomer.chem.descriptors import descriptors_200
 from mesomer.data.splits import Split, splits_for
 from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
-from mesomer.metrics import mean_over_targets, r2, roc_auc
 from mesomer.progress import Progress, say
 from mesomer.training.checkpoint import load_encoder
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import Cells, molecule_vectors
 from mesomer.training.finetune_plan import FinetuneOptions, PropertyData, plan_cells
-from mesomer.training.predictor import class_columns, fresh_encoder
+from mesomer.training.predictor import fresh_encoder
 from mesomer.training.probe import fit_linear
 from mesomer.training.scaling import Scaling
 
@@ -80,15 +79,9 @@ def part_of(data: PropertyData, chosen: NDArray[np.integer]) -> PropertyData:
     )
 
 
-def part_score(data: PropertyData, positions: NDArray[np.integer], predicted: NDArray[np.float64]) -> float:
-    """R² or ROC-AUC of output columns [positions, T'], mean over targets."""
-    figures = {}
-    for at, (target, columns) in enumerate(class_columns(data.targets)):
-        truth = data.y[positions, at]
-        present = ~np.isnan(truth)
-        metric = r2 if target.type == "regression" else roc_auc
-        figures[target.name] = {"score": metric(truth[present], predicted[present, columns.start])}
-    return mean_over_targets(figures, "score")
+def metric_of(data: PropertyData) -> str:
+    """R² of numbers, ROC-AUC of classes."""
+    return "r2" if data.targets[0].type == "regression" else "roc_auc"
 
 
 def linear_score(encoder: Encoder, probe_set: ProbeSet, context: Context) -> float:
@@ -102,7 +95,7 @@ def linear_fold_score(vectors: NDArray[np.float64], data: PropertyData, fold: Sp
     truth = Scaling.of_targets(data.y[fold.train], data.outputs).apply(data.y)
     inputs = Scaling.fit(vectors[fold.train]).apply(vectors)
     weights, offsets = fit_linear(inputs, truth, data.targets, fold)
-    return part_score(replace(data, y=truth), fold.test, inputs[fold.test] @ weights.T + offsets)
+    return part_score(replace(data, y=truth), fold.test, inputs[fold.test] @ weights.T + offsets, metric_of(data))
 
 
 def descriptor_score(probe_set: ProbeSet) -> float:
@@ -117,9 +110,9 @@ def finetuned_score(encoder: Encoder, probe_set: ProbeSet, options: FinetuneOpti
     splits = [probe_set.balanced]
     cells = Cells(probe_set.data, splits, encoder, options, context)
     results = [cells.run(cell) for cell in plan_cells(splits, options)]
-    return float(np.mean([
-        part_score(probe_set.data, probe_set.balanced.valid, result.predicted["valid"]) for result in results
-    ]))  # fmt: skip
+    valid, metric = probe_set.balanced.valid, metric_of(probe_set.data)
+    scores = [part_score(probe_set.data, valid, result.predicted["valid"], metric) for result in results]
+    return float(np.mean(scores))
 
 
 def encoders_of(models: Sequence[str], random: bool, seed: int) -> list[tuple[str, Encoder]]:

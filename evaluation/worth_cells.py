@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from labelled_sets import read_set
+from labelled_sets import part_score, read_set
 from numpy.typing import NDArray
 from worth_design import ARMS, SEEDS, SPLIT, Cell, Facts, digest, options_of
 
@@ -27,12 +26,13 @@ from mesomer.data.labels import Labelled
 from mesomer.data.splits import Split, splits_for
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write, remove
-from mesomer.metrics import PRIMARY, mean_over_targets, metric_for
+from mesomer.metrics import PRIMARY
+from mesomer.settings import json_ready
 from mesomer.training.checkpoint import encoder_of, load_model
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import Cells
 from mesomer.training.finetune_plan import PropertyData, plan_cells
-from mesomer.training.predictor import RDKIT_DESCRIPTORS, class_columns, trainable_parameters
+from mesomer.training.predictor import RDKIT_DESCRIPTORS, trainable_parameters
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ def run_cell(task: Task) -> dict[str, Any]:
         "predicted": {part: _short(values) for part, values in predicted.items()},
     }
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(_finite(result)) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(json_ready(result)) + "\n", encoding="utf-8")
     remove(_work_folder(path, task))
-    return _finite(result)
+    return json_ready(result)
 
 
 def _network(task: Task, chosen: SplitSet) -> tuple[dict[str, NDArray[np.float64]], dict[str, Any]]:
@@ -173,19 +173,6 @@ def with_descriptors(chosen: SplitSet, task: Task) -> PropertyData:
     return replace(chosen.data, descriptors=values, descriptor_names=(RDKIT_DESCRIPTORS,))
 
 
-def part_score(
-    data: PropertyData, positions: NDArray[np.integer], predicted: NDArray[np.float64], metric: str
-) -> float:
-    """The metric, mean over the targets that have it; NaN where none has."""
-    figures = {}
-    for at, (target, columns) in enumerate(class_columns(data.targets)):
-        truth = data.y[positions, at]
-        present = ~np.isnan(truth)
-        value = metric_for(target.type, metric)[1].compute(truth[present], predicted[present, columns.start])
-        figures[target.name] = {metric: value}
-    return mean_over_targets(figures, metric)
-
-
 def _work_folder(path: Path, task: Task) -> Path:
     return task.folder / "work" / f"{task.cell.set}-{task.cell.arm}-{path.stem}"
 
@@ -193,12 +180,3 @@ def _work_folder(path: Path, task: Task) -> Path:
 def _short(values: NDArray[np.float64]) -> list[list[float]]:
     """Seven digits are those of float32."""
     return [[float(f"{value:.7g}") for value in row] for row in values]
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: a figure that is not defined becomes null."""
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

@@ -79,18 +79,10 @@ def _print(text: str, end: str = "\n") -> None:
 def _json_text(result: dict[str, Any]) -> str:
     """One JSON object; numbers that JSON does not know (NaN, infinity) become null."""
     import json
-    import math
 
-    from mesomer.settings import plain
+    from mesomer.settings import json_ready, plain
 
-    def finite(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: finite(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [finite(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(finite(plain(result)), ensure_ascii=False)
+    return json.dumps(json_ready(plain(result)), ensure_ascii=False)
 
 
 def _tell(result: dict[str, Any] | None, as_json: bool) -> None:

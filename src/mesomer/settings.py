@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from enum import Enum
@@ -38,3 +39,12 @@ def plain(value: Any) -> Any:
 def options_from(kind: type[Options], given: Mapping[str, Any]) -> Options:
     """The options of a dataclass out of the arguments of a command, which has one of the same name for each."""
     return kind(**{field.name: given[field.name] for field in dataclasses.fields(kind)})
+
+
+def json_ready(value: Any) -> Any:
+    """Plain data as JSON knows it: a number that is none, or infinite, becomes null."""
+    if isinstance(value, Mapping):
+        return {name: json_ready(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [json_ready(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

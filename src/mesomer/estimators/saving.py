@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mesomer.errors import MesomerError
+from mesomer.settings import json_ready
 
 if TYPE_CHECKING:
     from mesomer.estimators.base import MolEstimator
@@ -29,7 +30,7 @@ def save(estimator: MolEstimator, path: str | os.PathLike[str], overwrite: bool)
         "class": type(estimator).__name__,
         "arguments": _plain(estimator.get_params(deep=False)),
         "flat": estimator._flat,
-        "scores": _finite(estimator.held_out_scores_),
+        "scores": json_ready(estimator.held_out_scores_),
         **estimator._stored(),
     }
     estimator.predictor_.save(path, estimator._card, {STEM: stored}, overwrite=overwrite)
@@ -78,12 +79,3 @@ def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
         elif hasattr(value, "item"):
             kept[name] = value.item()
     return kept
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

@@ -9,7 +9,6 @@ with the data is said before the run folder is made. One process trains: several
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from mesomer.files import atomic_write, check_writable, remove, sha256_of
 from mesomer.machine import machine
 from mesomer.progress import Progress
 from mesomer.run import Interrupted, RunFolder, StopRequest, read_manifest, stop_signals
+from mesomer.settings import json_ready
 from mesomer.training.checkpoint import ModelFolder, default_model, encoder_of, load_model
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import CellResult, Cells
@@ -363,16 +363,11 @@ def _write(
         "seconds": result.seconds,
         "figures": figures_text(result),
         "targets": {
-            target.name: {"type": target.type, "classes": list(target.classes), "metrics": _finite(table[target.name])}
+            target.name: {
+                "type": target.type,
+                "classes": list(target.classes),
+                "metrics": json_ready(table[target.name]),
+            }
             for target in result.data.targets
         },
     }
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN: a figure that is not defined becomes null."""
-    if isinstance(value, Mapping):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
