@@ -214,20 +214,20 @@ class PropertyModel(nn.Module):
         return [x + linear(vector) for x, linear, vector in zip(raw, self.linear, vectors, strict=True)]
 
     def standardized(self, vectors: Sequence[Tensor]) -> list[Tensor]:
-        """Head inputs [M, R + descriptors] of each view as the heads see them."""
+        """Head inputs [M, R + descriptors] as each head sees them."""
         if not self.standardize:
             return list(vectors)
         return [(x - self.centers[at]) / self.scales[at] for at, x in enumerate(vectors)]
 
     def head_inputs(self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
-        """The readout of each view with the descriptors behind it, not standardised: a list of [M, R + descriptors]."""
+        """What each head is given, descriptors at its end, not standardised: a list of [M, R + descriptors]."""
         vectors = self.readouts(encoded, batch)
         return [_with_descriptors(vector, descriptors, self.descriptors_dim) for vector in vectors]
 
     def set_standard(self, inputs: Sequence[Tensor]) -> None:
-        """Takes center and scale of each view from the head inputs [n, R + descriptors] of the training molecules.
+        """Takes center and scale of each head from its inputs [n, R + descriptors] of the training molecules.
 
-        A column that hardly varies is not blown up: no scale is below a hundredth of the view's mean.
+        A column that hardly varies is not blown up: no scale is below a hundredth of the head's mean.
         """
         for at, rows in enumerate(inputs):
             wide = rows.cpu().double()  # not every device computes in float64
@@ -237,14 +237,14 @@ class PropertyModel(nn.Module):
             self.scales[at] = torch.maximum(spread, floor)
 
     @torch.no_grad()
-    def set_linear(self, view: int, weight: Tensor, bias: Tensor) -> None:
-        """Makes the head of a view the linear model of these weights [T', R + descriptors]: the network beside it
+    def set_linear(self, number: int, weight: Tensor, bias: Tensor) -> None:
+        """Makes a head the linear model of these weights [T', R + descriptors]: the network beside it
         says nothing yet.
         """
         if self.linear is None:
             raise ValueError("the model has no linear part")
-        linear = cast(nn.Linear, self.linear[view])
-        last = cast(nn.Linear, cast(PropertyHead, self.heads[view]).linears[-1])
+        linear = cast(nn.Linear, self.linear[number])
+        last = cast(nn.Linear, cast(PropertyHead, self.heads[number]).linears[-1])
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
         last.weight.zero_()

@@ -59,41 +59,41 @@ def property_loss(
 ) -> tuple[Tensor, Tensor]:
     """Loss summed over present labels, and their number.
 
-    raw: [M, T'] for each view; targets [M, T]: values, 0/1 or class numbers, NaN where missing. Each entry is the sum
-    over views of its own loss plus `disagreement` times the squared difference of the raw outputs (mean over classes).
+    raw: [M, T'] for each head; targets [M, T]: values, 0/1 or class numbers, NaN where missing. Each entry is the sum
+    over heads of its own loss plus `disagreement` times the squared difference of the raw outputs (mean over classes).
     """
     plan = plan_outputs(outputs)
-    views = [wide(view) for view in raw]
+    heads = [wide(head) for head in raw]
     present = ~torch.isnan(targets)
-    truth = torch.where(present, targets, 0.0).to(views[0].dtype)
-    total = views[0].new_zeros(())
+    truth = torch.where(present, targets, 0.0).to(heads[0].dtype)
+    total = heads[0].new_zeros(())
     for (tasks, columns), loss in (
         (plan.regression, functional.mse_loss),
         (plan.binary, functional.binary_cross_entropy_with_logits),
     ):
         if tasks:
-            entries = sum(loss(view[:, columns], truth[:, tasks], reduction="none") for view in views)
-            if disagreement and len(views) == 2:
-                entries = entries + disagreement * (views[0][:, columns] - views[1][:, columns]).square()
+            entries = sum(loss(head[:, columns], truth[:, tasks], reduction="none") for head in heads)
+            if disagreement and len(heads) == 2:
+                entries = entries + disagreement * (heads[0][:, columns] - heads[1][:, columns]).square()
             total = total + (entries * present[:, tasks]).sum()
     for number, place in plan.multiclass:
         classes = truth[:, number].long()
-        entries = sum(functional.cross_entropy(view[:, place], classes, reduction="none") for view in views)
-        if disagreement and len(views) == 2:
-            entries = entries + disagreement * (views[0][:, place] - views[1][:, place]).square().mean(1)
+        entries = sum(functional.cross_entropy(head[:, place], classes, reduction="none") for head in heads)
+        if disagreement and len(heads) == 2:
+            entries = entries + disagreement * (heads[0][:, place] - heads[1][:, place]).square().mean(1)
         total = total + (entries * present[:, number]).sum()
     return total, present.sum()
 
 
 def final_outputs(raw: list[Tensor], outputs: Sequence[Output]) -> Tensor:
-    """Mean over views after sigmoid (binary) or softmax (multi-class): [M, T'], float32."""
+    """Mean over heads after sigmoid (binary) or softmax (multi-class): [M, T'], float32."""
     plan = plan_outputs(outputs)
-    views = []
-    for view in raw:
-        final = wide(view).clone()
+    heads = []
+    for head in raw:
+        final = wide(head).clone()
         if plan.binary[1]:
             final[:, plan.binary[1]] = torch.sigmoid(final[:, plan.binary[1]])
         for _, columns in plan.multiclass:
             final[:, columns] = torch.softmax(final[:, columns], 1)
-        views.append(final)
-    return torch.stack(views).mean(0)
+        heads.append(final)
+    return torch.stack(heads).mean(0)

@@ -162,7 +162,7 @@ class Grover(Encoder):
         return EncoderOutput({view: x[rows.padding :] for view, x in views.items()})
 
     def sharded_parts(self) -> list[nn.Module]:
-        """The blocks and the output networks, which are all of the weights."""
+        """The blocks and the output networks, which are nearly all of the weights."""
         return [*self.node_blocks, *self.edge_blocks, *self.outputs.values()]
 
     def readout_output(self, batch: GraphBatch) -> EncoderOutput:

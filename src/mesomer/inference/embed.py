@@ -1,6 +1,7 @@
 """Molecules to vectors: one for each molecule, atom or bond.
 
-The molecule vector is the encoder's own rule (for new and fine-tuned models the readouts of both views side by side).
+The molecule vector is the encoder's own rule, or that of a fine-tuned network: readouts of the views side by side, and
+the summary of an encoder that has one behind them.
 Atom and bond vectors are the rows of the readout views of that level, or of all views of it where the readout has none;
 a bond's vector is the mean of its two directions, in RDKit's bond order.
 """

@@ -2,7 +2,7 @@
 
 A head with random weights pulls the encoder about before it says anything of use, which spoils pre-trained vectors;
 one that starts as the best linear model on the vectors as they are gives the encoder a gradient worth following from
-the first step (Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022). Each view's head has a linear
+the first step (Kumar et al., "Fine-tuning can distort pretrained features", ICLR 2022). Each head has a linear
 model of its own, fitted as the linear probe is: to the training part, its penalty chosen on the validation part.
 """
 
@@ -27,7 +27,7 @@ from mesomer.training.probe import fit_linear
 def head_inputs(
     model: PropertyModel, batches: PropertyBatches, positions: NDArray[np.integer], device: torch.device
 ) -> list[Tensor]:
-    """What the heads of the network as it is are given, not standardised: [positions, width] for each view."""
+    """What the heads of the network as it is are given, not standardised: [positions, width] for each head."""
     model.to(device).eval()
     found: list[Tensor] = []
     sizes = np.array([len(batches.data.graphs[at].atoms) for at in positions])
@@ -51,7 +51,7 @@ def standardize_inputs(
 def start_linear(
     model: PropertyModel, batches: PropertyBatches, targets: Sequence[Target], split: Split, device: torch.device
 ) -> None:
-    """Makes each head the linear model of its view. The inputs have to be standardised already."""
+    """Makes each head the linear model of its inputs. The inputs have to be standardised already."""
     known = np.concatenate([split.train, split.valid])
     inputs = model.standardized(head_inputs(model, batches, known, device))
     both = np.arange(len(known))
