@@ -104,6 +104,8 @@ class Model:
         """What the model is, in a few words each."""
         config, state = self.folder.config, self.folder.state
         weights = sum(tensor.numel() for name, tensor in state.items() if name != FINGERPRINTS)
+        if self.folder.kind == "encoder":  # the state holds scales and counters too
+            weights = (config.get("training") or {}).get("parameters") or weights
         facts: dict[str, Any] = {
             "Encoder": config.get("encoder", {}).get("name"),
             "Parameters": f"{weights:,}",
