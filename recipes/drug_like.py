@@ -63,7 +63,7 @@ def main() -> None:
         sys.exit(2)
     print(
         f"Written: {arguments.output} ({len(molecules):,} molecules).\n"
-        f"Next: mesomer prepare {arguments.output} --output corpora/drug_like --add descriptors"
+        f"Next: mesomer prepare {arguments.output} --output corpora/drug_like --add descriptors,fingerprints,inchikeys"
     )
 
 

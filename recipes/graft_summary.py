@@ -30,11 +30,11 @@ EPSILON = 1e-5
 
 def grafted(model: ModelFolder, heads: Sequence[str]) -> Encoder:
     """The encoder of a `pretraining` folder with the hidden layers of these heads as its summary."""
-    objective = model.config["objective"]["name"]
-    layers = [_layer(model.state, head, objective == head, model.path) for head in heads]
     encoder = encoder_of(model)
     if encoder.summary is not None:
         raise MesomerError(f"The encoder in {model.path} has a summary already.")
+    objective = model.config["objective"]["name"]
+    layers = [_layer(model.state, head, objective == head, model.path) for head in heads]
     encoder = encoder.with_summary(sum(len(layer["1.weight"]) for layer in layers))
     assert encoder.summary is not None
     mean, scale = layers[0]["0.mean"], (layers[0]["0.variance"] + EPSILON).sqrt()
