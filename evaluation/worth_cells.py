@@ -21,7 +21,7 @@ from worth_design import ARMS, SEEDS, SPLIT, Cell, Facts, digest, options_of
 
 from mesomer.baselines import BASELINES, run_baseline
 from mesomer.baselines.boosting import finite
-from mesomer.chem.descriptors import descriptors_200
+from mesomer.data.computed import computed_descriptors
 from mesomer.data.labels import Labelled
 from mesomer.data.splits import Split, splits_for
 from mesomer.errors import MesomerError
@@ -161,7 +161,7 @@ def stored_descriptors(chosen: SplitSet, data_sha256: str, folder: Path, workers
         found: NDArray[np.float32] = np.load(path)
         if found.shape == (len(chosen.labelled), 200):
             return found
-    found = descriptors_200(chosen.labelled.mols, workers=workers)
+    found = computed_descriptors(chosen.labelled.mols, workers)
     with atomic_write(path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, found)
     return found

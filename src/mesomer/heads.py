@@ -230,10 +230,10 @@ class PropertyModel(nn.Module):
         A column that hardly varies is not blown up: no scale is below a hundredth of the head's mean.
         """
         for at, rows in enumerate(inputs):
-            wide = rows.cpu().double()  # not every device computes in float64
-            spread = wide.std(0, correction=0)
+            exact = rows.cpu().double()  # not every device computes in float64
+            spread = exact.std(0, correction=0)
             floor = 0.01 * spread.mean() if spread.mean() > 0 else spread.new_ones(())
-            self.centers[at] = wide.mean(0)
+            self.centers[at] = exact.mean(0)
             self.scales[at] = torch.maximum(spread, floor)
 
     @torch.no_grad()

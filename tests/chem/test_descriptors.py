@@ -17,6 +17,7 @@ from rdkit.Chem import rdFingerprintGenerator
 from mesomer.chem import descriptors
 from mesomer.chem.descriptors import count_ecfp, descriptor_names, descriptors_200, ecfp_bits
 from mesomer.chem.scaffolds import scaffold
+from mesomer.data import computed
 from mesomer.errors import MesomerError
 
 SMILES = ["CCO", "CC(=O)Oc1ccccc1C(=O)O", "C", "[Na+].[Cl-]", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C", "C[C@H](N)C(=O)O"]
@@ -61,8 +62,8 @@ def test_descriptors_of_a_molecule_do_not_depend_on_its_spelling_or_company() ->
 
 def test_processes_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("descriptastorus", reason="the package descriptastorus is not installed")
-    monkeypatch.setattr(descriptors, "_CHUNK", 2)
-    assert np.array_equal(descriptors_200(MOLS, workers=2), descriptors_200(MOLS), equal_nan=True)
+    monkeypatch.setattr(computed, "_MOLECULES_A_TASK", 2)
+    assert np.array_equal(computed.computed_descriptors(MOLS, workers=2), descriptors_200(MOLS), equal_nan=True)
 
 
 def test_absent_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

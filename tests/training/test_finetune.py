@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -646,3 +648,20 @@ def test_a_descriptor_too_large_for_float32_is_refused(tmp_path, encoder):
         finetune(
             str(table), targets=["n"], output=tmp_path / "run", model=str(encoder), split="random", options=options
         )
+
+
+def test_descriptors_of_many_molecules_need_no_guarded_script(tmp_path):
+    """A plain script, as users write it: processes that compute descriptors must not run it again."""
+    pytest.importorskip("descriptastorus", reason="the 200 descriptors need mesomer[descriptors]")
+    script = tmp_path / "plain.py"
+    script.write_text(
+        "import torch\n"
+        "torch.set_num_threads(2)\n"
+        "from rdkit.Chem import MolFromSmiles\n"
+        "from mesomer.data.computed import computed_descriptors\n"
+        "print('starts')\n"
+        "mols = [MolFromSmiles('C' * n + 'O') for n in range(1, 131)]\n"
+        "print(computed_descriptors(mols, 2).shape)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout.split("\n")[:2] == ["starts", "(130, 200)"], done.stderr[-500:]

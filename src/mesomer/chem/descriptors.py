@@ -19,20 +19,17 @@ from rdkit.Chem import rdFingerprintGenerator
 from ..errors import MesomerError
 
 DESCRIPTORS = 200
-_CHUNK = 64  # molecules handed to a worker process at a time
 
 
-def descriptors_200(mols: Sequence[Chem.Mol], workers: int = 1, canonical: bool = True) -> np.ndarray:
+def descriptors_200(mols: Sequence[Chem.Mol], canonical: bool = True) -> np.ndarray:
     """The 200 normalised descriptors, float32 [M, 200].
 
     With `canonical` off they are computed from the molecules as they are, as GROVER's scripts did from the given
-    SMILES. `workers` above 1 spreads the molecules over processes.
+    SMILES.
     """
     _descriptastorus()
     prepared = [_canonical(mol) if canonical else mol for mol in mols]
-    spread = workers > 1 and len(prepared) > _CHUNK
-    raw = _in_processes(prepared, workers) if spread else _raw(prepared)
-    return _normalised(raw, np.array([mol.GetNumHeavyAtoms() > 0 for mol in mols], dtype=bool))
+    return _normalised(_raw(prepared), np.array([mol.GetNumHeavyAtoms() > 0 for mol in mols], dtype=bool))
 
 
 def count_ecfp(mols: Sequence[Chem.Mol], radius: int = 2, size: int = 2048) -> np.ndarray:
@@ -105,12 +102,3 @@ def _normalised(raw: np.ndarray, present: np.ndarray) -> np.ndarray:
         if name in distributions and rows.any():
             result[rows, column] = distributions[name](raw[rows, column, 0])
     return result
-
-
-def _in_processes(mols: Sequence[Chem.Mol], workers: int) -> np.ndarray:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    chunks = [mols[start : start + _CHUNK] for start in range(0, len(mols), _CHUNK)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return np.concatenate(list(pool.map(_raw, chunks)))

@@ -72,7 +72,7 @@ def _motifs(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
 def _descriptors(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
     from mesomer.chem.descriptors import descriptors_200
 
-    return descriptors_200(mols, workers=1)
+    return descriptors_200(mols)
 
 
 def _fingerprints(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:

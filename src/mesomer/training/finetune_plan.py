@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from mesomer.chem.graph import MolGraph
 from mesomer.data.geometry import placed_graphs
 from mesomer.data.labels import Labelled
 from mesomer.data.splits import PARTS, Split
-from mesomer.data.workers import run_tasks
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.heads import READOUTS
 from mesomer.metrics import metric_for
@@ -25,9 +24,6 @@ from mesomer.outputs import Output
 from mesomer.training.predictor import RDKIT_DESCRIPTORS, Target
 from mesomer.training.scaling import Scaling
 from mesomer.training.schedule import SHAPES
-
-if TYPE_CHECKING:
-    from rdkit.Chem import Mol
 
 FREEZE = ("none", "encoder")
 SELECT = ("metric", "loss", "last")
@@ -180,8 +176,11 @@ class PropertyData:
 
 def property_data(labelled: Labelled, descriptors: Sequence[str] = (), coordinates: bool = False) -> PropertyData:
     """Featurises labelled molecules once, for all splits and members; with `coordinates` also their atoms in space."""
+    import torch
+
     from mesomer.chem.descriptors import ecfp_bits
     from mesomer.chem.featurize import featurize
+    from mesomer.data.computed import computed_descriptors
 
     graphs = [featurize(mol) for mol in labelled.mols]
     if coordinates:
@@ -189,7 +188,7 @@ def property_data(labelled: Labelled, descriptors: Sequence[str] = (), coordinat
     blocks = []
     for name in descriptors:
         if name == RDKIT_DESCRIPTORS:
-            blocks.append(_computed_descriptors(labelled.mols))
+            blocks.append(computed_descriptors(labelled.mols, torch.get_num_threads()).astype(np.float64))
         else:
             blocks.append(numeric_column(name, labelled.columns[name], labelled.rows)[:, None])
     return PropertyData(
@@ -202,24 +201,6 @@ def property_data(labelled: Labelled, descriptors: Sequence[str] = (), coordinat
         descriptor_names=tuple(descriptors),
         descriptors=np.concatenate(blocks, 1) if blocks else None,
     )
-
-
-_MOLECULES_A_TASK = 64
-
-
-def _computed_descriptors(mols: Sequence[Mol]) -> NDArray[np.float64]:
-    """The 200 descriptors [M, 200], in as many processes as torch has threads."""
-    import torch
-
-    parts = [(at, mols[at : at + _MOLECULES_A_TASK]) for at in range(0, len(mols), _MOLECULES_A_TASK)]
-    found = dict(run_tasks(_descriptors_of, parts, torch.get_num_threads()))
-    return np.concatenate([found[at] for at, _ in parts]).astype(np.float64)
-
-
-def _descriptors_of(task: tuple[int, Sequence[Mol]]) -> tuple[int, NDArray[np.float32]]:
-    from mesomer.chem.descriptors import descriptors_200
-
-    return task[0], descriptors_200(task[1])
 
 
 def check_range(data: PropertyData) -> None:
