@@ -54,7 +54,7 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.setenv("MESOMER_DATA", str(tmp_path / "data"))
     for name, value in {"LEAST_EPOCHS": 1, "MOST_EPOCHS": 1, "STEPS": 1}.items():
         monkeypatch.setattr(worth_design, name, value)
-    monkeypatch.setattr(worth_cells, "descriptors_200", numbers)
+    monkeypatch.setattr(worth_cells, "computed_descriptors", numbers)
     monkeypatch.setattr(baselines.forest, "TREES", 10)
     monkeypatch.setattr(baselines.boosting, "ROUNDS", 5)
     split_set.cache_clear()
@@ -159,7 +159,7 @@ def test_descriptors_are_computed_once(tmp_path, toy, monkeypatch):
         asked.append(len(mols))
         return numbers(mols)
 
-    monkeypatch.setattr(worth_cells, "descriptors_200", count)
+    monkeypatch.setattr(worth_cells, "computed_descriptors", count)
     chosen = split_set("esol")
     first = stored_descriptors(chosen, "ab" * 32, tmp_path)
     assert np.array_equal(stored_descriptors(chosen, "ab" * 32, tmp_path), first)
