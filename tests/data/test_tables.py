@@ -335,12 +335,19 @@ def test_frames_and_lists():
         assert read(open_table(molecules), parse=True).reasons == [None, "cannot parse"]
 
 
-def test_a_list_of_molecules_is_used_as_it_is():
-    mols = [Chem.MolFromSmiles("OCC"), None, Chem.MolFromSmiles("CCN")]
+def test_molecules_in_a_list_keep_their_atoms_in_order_and_the_callers_own_are_left_alone():
+    mols = [
+        Chem.AddHs(Chem.MolFromSmiles("OCC")),
+        None,
+        Chem.MolFromSmiles("CCN"),
+        Chem.MolFromSmiles("CN(C)(C)(C)C", False),
+    ]
+    mols.append(Chem.MolFromSmarts("C~C"))
     chunk = read(open_table(mols), parse=True)
-    assert chunk.mols[0] is mols[0]
-    assert chunk.smiles == ["CCO", None, "CCN"]
-    assert chunk.reasons == [None, "empty", None]
+    assert [atom.GetSymbol() for atom in chunk.mols[0].GetAtoms()] == ["O", "C", "C"]
+    assert mols[0].GetNumAtoms() == 9
+    assert chunk.smiles[:4] == ["CCO", None, "CCN", None]
+    assert chunk.reasons == [None, "empty", None, "RDKit cannot sanitise it", "element not in schema"]
 
 
 def test_lists_may_be_bad_or_empty_but_files_may_not(tmp_path: Path):

@@ -51,6 +51,38 @@ def test_every_container_gives_the_same_vectors(model, vectors, name):
     assert found[:3] == pytest.approx(vectors[:3], abs=1e-6)
 
 
+SPELLINGS = {
+    "with hydrogens": Chem.AddHs,
+    "kekulised": lambda mol: _kekulised(mol, True),
+    "kekulised, aromatic flags kept": lambda mol: _kekulised(mol, False),
+    "never sanitised": lambda mol: Chem.MolFromSmiles(Chem.MolToSmiles(mol, canonical=False), sanitize=False),
+    "no valence": lambda mol: Chem.MolFromSmiles("CN(C)(C)(C)C", sanitize=False),
+}
+
+
+def _kekulised(mol, clear):
+    own = Chem.Mol(mol)
+    Chem.Kekulize(own, clearAromaticFlags=clear)
+    return own
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_a_molecule_in_any_state_gives_the_vector_of_its_smiles(model, name):
+    text = "O=C([O-])c1ccc2[nH]c(/C=C/[C@H](F)Cl)cc2c1"
+    mol = SPELLINGS[name](Chem.MolFromSmiles(text))
+    reasons = model.reasons([mol, text])
+    vectors = model.embed([mol, text])
+    atoms = model.embed([mol, text], level="atom")
+    if name == "no valence":
+        assert reasons == ["RDKit cannot sanitise it", None]
+        assert np.isnan(vectors[0]).all() and atoms[0] is None
+    else:
+        assert reasons == [None, None]
+        assert vectors[0] == pytest.approx(vectors[1], abs=1e-6)
+        assert atoms[0].shape == atoms[1].shape
+    assert len(model.draw([mol, text]).items) == 2
+
+
 def test_containers_reach_the_estimators(encoder, smiles, counts, probe):
     regressor = MolRegressor(**probe).fit(polars.Series(smiles), polars.Series(counts))
     other = MolRegressor(**probe).fit(pandas.DataFrame({"s": smiles}), pandas.Series(counts, index=range(9, 69)))

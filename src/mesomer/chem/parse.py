@@ -28,6 +28,7 @@ NO_HEAVY_ATOMS = "no heavy atoms"
 TOO_LONG = f"longer than {MAX_CHARACTERS:,} characters"
 NO_COORDINATES = "coordinates are no finite numbers"
 NOT_IN_SCHEMA = "element not in schema"
+CANNOT_SANITISE = "RDKit cannot sanitise it"
 
 _MAX_NEIGHBOURS = 255
 
@@ -70,6 +71,21 @@ def check_mol(mol: Chem.Mol, max_atoms: int = DEFAULT_MAX_ATOMS) -> str | None:
             finite = np.isfinite(mol.GetConformer().GetPositions().astype(np.float32)).all()
         reason = None if finite else NO_COORDINATES
     return reason
+
+
+def as_parsed(mol: Chem.Mol) -> tuple[Chem.Mol | None, str | None]:
+    """A molecule from a program as its SMILES would be read, or None and the reason against it.
+
+    Sanitised, aromatic, without hydrogens as atoms, in the order of its other atoms; the given one stays as it is.
+    """
+    try:
+        with rdBase.BlockLogs(), older_perception():
+            own = Chem.RemoveHs(mol)
+            if mol.NeedsUpdatePropertyCache():  # never sanitised: the parser would have tidied its stereo marks
+                Chem.AssignStereochemistry(own, cleanIt=True, force=True)
+    except (RuntimeError, ValueError):
+        return None, CANNOT_SANITISE
+    return own, None
 
 
 def _check_size(mol: Chem.Mol, max_atoms: int) -> str | None:

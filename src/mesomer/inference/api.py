@@ -88,10 +88,11 @@ class Model:
         """The molecules drawn side by side (in a notebook), with what the model predicts for each."""
         from rdkit import Chem
 
+        from mesomer.chem.parse import as_parsed
         from mesomer.report.notebook import Drawn, MoleculeGrid
 
         items, _ = molecules_of(smiles)
-        texts = [Chem.MolToSmiles(item) if isinstance(item, Chem.Mol) else item for item in items]
+        texts = [_smiles(as_parsed(item)[0]) if isinstance(item, Chem.Mol) else item for item in items]
         if is_predictor(self.folder):
             found = self.predict(smiles)
             reasons, lines = found["mesomer_error"].tolist(), _captions(self, found)
@@ -171,6 +172,12 @@ def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[An
     if not by_molecule:
         return [part for chunk in parts for part in chunk], reasons
     return np.concatenate(parts) if parts else np.zeros((0, embedder.width), np.float32), reasons
+
+
+def _smiles(mol: Any) -> str | None:
+    from rdkit import Chem
+
+    return None if mol is None else Chem.MolToSmiles(mol)
 
 
 def _captions(model: Model, found: dict[str, NDArray[Any]]) -> list[tuple[str, ...]]:

@@ -62,12 +62,19 @@ class Molecules(Reader):
         """See `Reader`."""
         from rdkit import Chem
 
+        from mesomer.chem.parse import as_parsed
+
         for start in range(0, len(self.molecules), rows):
             part = self.molecules[start : start + rows]
-            ready = [item if isinstance(item, Chem.Mol) else None for item in part]
-            smiles = [item if mol is None else Chem.MolToSmiles(mol) for item, mol in zip(part, ready, strict=True)]
-            any_ready = any(mol is not None for mol in ready)
+            ready: list[Any] = [None] * len(part)
+            reasons: list[str | None] = [None] * len(part)
+            smiles = list(part)
+            for at, item in enumerate(part):
+                if isinstance(item, Chem.Mol):
+                    ready[at], reasons[at] = as_parsed(item)
+                    smiles[at] = None if ready[at] is None else Chem.MolToSmiles(ready[at])
+            given = any(isinstance(item, Chem.Mol) for item in part)
             cells = {"smiles": smiles} | {
                 name: list(column[start : start + rows]) for name, column in self.cells.items()
             }
-            yield Block([0] * len(part), cells, [None] * len(part), mols=ready if any_ready else None)
+            yield Block([0] * len(part), cells, reasons, mols=ready if given else None)
