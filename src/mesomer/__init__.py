@@ -35,6 +35,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'mesomer' has no attribute {name!r}")
     value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    if _PUBLIC[name].startswith("mesomer.commands."):
+        value = importlib.import_module("mesomer.calls").callable_from_python(value)
     globals()[name] = value
     return value
 

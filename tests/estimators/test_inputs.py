@@ -118,3 +118,52 @@ def test_no_molecules_give_no_rows(model, vectors):
 def test_other_columns_of_a_frame_stay_at_hand():
     items, columns = molecules_of(pandas.DataFrame({"pH": [7.0, 2.0], "smiles": ["C", "CC"]}))
     assert items == ["C", "CC"] and columns == {"pH": [7.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"epochs": 2.5}, "epochs must be a whole number, not 2.5"),
+        ({"batch_size": 8.0}, "batch_size must be a whole number, not 8.0"),
+        ({"max_lr": "1e-3"}, "max_lr must be a number, not '1e-3'"),
+        ({"repeats": 1.0}, "repeats must be a whole number"),
+        ({"standardize": "yes"}, "standardize must be true or false"),
+        ({"precision": 16}, "precision must be one of auto, 32, bf16"),
+        ({"descriptors": 3}, "descriptors must be a list of words or null"),
+        ({"random_state": "x"}, "cannot be used to seed"),
+    ],
+)
+def test_an_argument_of_another_type_is_one_sentence(smiles, counts, encoder, wrong, words):
+    with pytest.raises((MesomerError, ValueError), match=words):
+        MolRegressor(encoder, **wrong).fit(smiles, counts)
+
+
+def test_what_means_the_same_is_taken(smiles, counts, probe, encoder):
+    plain = MolRegressor(**probe | {"precision": "32", "repeats": 1}).fit(smiles, counts)
+    meant = MolRegressor(**probe | {"precision": 32, "repeats": np.int64(1)}).fit(smiles, counts)
+    assert np.array_equal(plain.predict(smiles), meant.predict(smiles))
+    one = MolRegressor(**probe, descriptors="rdkit_2d_normalized").fit(smiles, counts)
+    assert one.predictor_.descriptor_names == ("rdkit_2d_normalized",)
+    assert MolEmbedder(encoder, dtype=np.float64).transform(["CC"]).dtype == np.float64
+
+
+def test_molecules_are_blamed_for_what_labels_are_not(counts, probe):
+    with pytest.raises(MesomerError, match=r"No row of the list is a readable molecule \(60 cannot parse\)"):
+        MolRegressor(**probe).fit(["C(C"] * 60, counts)
+    with pytest.raises(MesomerError, match=r"Only 1 molecule has a usable label.*59 cannot parse"):
+        MolRegressor(**probe).fit(["C(C"] * 59 + ["CCO"], counts)
+
+
+def test_a_bad_row_warns_at_the_callers_line(model):
+    with pytest.warns(UserWarning, match=r"1 of 2 rows is no usable molecule: 1 cannot parse \(row 1\).*NaN") as told:
+        model.embed(["CC", "C(C"])
+    assert told[0].filename == __file__
+
+
+def test_commands_called_from_python_check_their_arguments(tmp_path):
+    with pytest.raises(MesomerError, match=r"^epochs must be a whole number, not '3'"):
+        mesomer.finetune("data.csv", output=tmp_path / "run", epochs="3")
+    with pytest.raises(MesomerError, match=r"^The accelerator 'tpu|^There is no accelerator named 'tpu'"):
+        mesomer.load(accelerator="tpu")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        mesomer.finetune("data.csv", output=tmp_path / "run", epoch=3)

@@ -118,6 +118,8 @@ def read_labels(
     rejects = Rejects(several_files=len(table.files) > 1) if rejects is None else rejects
     unread = Rejects()
     rows, count = _collect(table, [*targets, *keep], unread, watch)
+    if not rows.rows and unread.total:  # a list; a file without one readable molecule has stopped already
+        raise table.nothing_readable(unread.counts)
     kinds = task if isinstance(task, Mapping) else dict.fromkeys(targets, task)
     targets_read = [read_target(name, rows.cells[name], rows.rows, kinds.get(name)) for name in targets]
     bad = sorted({at for column in targets_read for at in column.bad})
@@ -244,8 +246,10 @@ def _duplicate_warnings(conflicts: dict[str, int], tasks: Sequence[TaskInfo]) ->
 def require_enough(labelled: Labelled, minimum: int = MINIMUM) -> None:
     """Stops if there are too few labelled molecules for fine-tuning."""
     if len(labelled) < minimum:
+        number = "1 molecule has" if len(labelled) == 1 else f"{len(labelled)} molecules have"
+        others = f" Rows that are not used: {labelled.rejects.summary()}." if labelled.rejects.total else ""
         raise MesomerError(
-            f"Only {len(labelled)} molecules have a usable label; fine-tuning needs at least {minimum}.",
+            f"Only {number} a usable label; fine-tuning needs at least {minimum}.{others}",
             "mesomer check shows which rows are not used and why.",
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
+from mesomer.calls import checked
 from mesomer.errors import MesomerError
 from mesomer.estimators.labels import Labels
-from mesomer.estimators.settings import limited_threads
-from mesomer.estimators.speaking import check_on_error, python_words, unusable
+from mesomer.estimators.settings import estimator_words, limited_threads
+from mesomer.inference.warn import check_on_error, unusable
 
 if TYPE_CHECKING:
     from mesomer.estimators.training import HeldOut
@@ -110,7 +111,7 @@ class MolEstimator(BaseEstimator):
         standardize: bool = True,
         head_start: str = "random",
         max_atoms: int = 500,
-        precision: str = "32",
+        precision: Literal["auto", "32", "bf16"] = "32",
         accelerator: str = "auto",
         threads: int | None = None,
         random_state: Any = 0,
@@ -167,11 +168,13 @@ class MolEstimator(BaseEstimator):
         from mesomer.inference.molecules import molecules_of
         from mesomer.report.notebook import Rows
 
-        with python_words(), limited_threads(self.threads):
+        with estimator_words():
+            arguments = checked(type(self).__init__, self.get_params(deep=False))
+        with estimator_words(), limited_threads(self.threads):
             check_on_error(self.on_error)
             molecules, columns = molecules_of(X)
             labels = self._labels(y, len(molecules))
-            found = train(self.get_params(deep=False), molecules, columns, labels, groups, type(self).__name__)
+            found = train(arguments, molecules, columns, labels, groups, type(self).__name__)
         self.predictor_ = found.predictor
         self.rejects_ = Rows(found.rejects)
         self.held_out_: HeldOut | None = found.held_out
@@ -188,7 +191,7 @@ class MolEstimator(BaseEstimator):
         from mesomer.estimators.saving import save
 
         check_is_fitted(self)
-        with python_words():
+        with estimator_words():
             save(self, path, overwrite)
 
     @classmethod
@@ -196,7 +199,7 @@ class MolEstimator(BaseEstimator):
         """Reads what `save` or `mesomer finetune` wrote; `arguments` (accelerator, threads, …) replace those saved."""
         from mesomer.estimators.saving import load
 
-        with python_words():
+        with estimator_words():
             return load(cls, path, arguments)
 
     def worst_predictions(self, count: int = 12) -> MoleculeGrid:
@@ -228,7 +231,7 @@ class MolEstimator(BaseEstimator):
         from mesomer.inference.predict import TablePredictor
 
         check_is_fitted(self)
-        with python_words(), limited_threads(self.threads):
+        with estimator_words(), limited_threads(self.threads):
             check_on_error(self.on_error)
             runner = TablePredictor(self.predictor_, self.accelerator)
             table = molecules_in_chunks(X, self.predictor_.max_atoms, runner.runner.device.type)

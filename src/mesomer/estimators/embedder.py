@@ -7,15 +7,16 @@ keeps its place: a pipeline has to hand on as many rows as it got.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from mesomer.calls import checked
 from mesomer.errors import MesomerError, unknown_name
-from mesomer.estimators.settings import limited_threads, model_folder
-from mesomer.estimators.speaking import check_on_error, python_words, unusable
+from mesomer.estimators.settings import estimator_words, limited_threads, model_folder
+from mesomer.inference.warn import check_on_error, unusable
 
 if TYPE_CHECKING:
     from mesomer.inference.embed import Embedder
@@ -29,7 +30,7 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
     Args:
         model: Model folder, run folder, bundled or hub name, or a loaded model; the bundled encoder if None.
         level: molecule, or atom or bond for an array of arrays (one row for each atom or bond in RDKit's order).
-        dtype: Of the vectors: float32, float16 or float64.
+        dtype: Of the vectors: float32, float16 or float64, as a name or as NumPy's.
         on_error: A row that is no molecule becomes NaN with a warning (nan), or is an error (raise).
         accelerator: auto, cpu, cuda or mps.
         threads: Processor cores for the network; as torch is set if None.
@@ -43,12 +44,12 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         model: Any = None,
         *,
         level: str = "molecule",
-        dtype: str = "float32",
+        dtype: Any = "float32",
         on_error: str = "nan",
         accelerator: str = "auto",
         threads: int | None = None,
         atoms_per_batch: int | None = None,
-        precision: str = "32",
+        precision: Literal["32", "bf16"] = "32",
         verbose: bool = True,
     ) -> None:
         self.model = model
@@ -65,7 +66,7 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         """Checks the arguments and that `X` is a column of molecules; reads the weights."""
         from mesomer.inference.molecules import molecules_of
 
-        with python_words():
+        with estimator_words():
             molecules_of(X)
             self._loaded()
         self.n_features_in_ = 1
@@ -75,8 +76,9 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         """The vectors [n, width]; for atoms and bonds an object array [n] of arrays (None for a bad molecule)."""
         from mesomer.inference.api import embed_rows
 
-        with python_words(), limited_threads(self.threads):
+        with estimator_words():
             embedder = self._loaded()
+        with estimator_words(), limited_threads(self.threads):
             vectors, reasons = embed_rows(embedder, X, quiet=not self.verbose)
             by_molecule = self.level == "molecule"
             unusable(reasons, f"their vectors are {'NaN' if by_molecule else 'None'}", self.on_error)
@@ -91,23 +93,24 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         """`embedding_0`, `embedding_1`, …: the names of the columns that `mesomer embed` writes to CSV."""
         if self.level != "molecule":
             raise MesomerError("Atoms and bonds have no columns to name.", "Take level='molecule'.")
-        with python_words():
+        with estimator_words():
             width = self._loaded().width
         return np.array([f"embedding_{at}" for at in range(width)], dtype=object)
 
     def _cast(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
-        if self.dtype == "float16" and np.nanmax(np.abs(vectors), initial=0.0) > np.finfo(np.float16).max:
+        if _dtype_name(self.dtype) == "float16" and np.nanmax(np.abs(vectors), initial=0.0) > np.finfo(np.float16).max:
             raise MesomerError("A vector holds numbers too large for float16.", "Take dtype='float32'.")
-        return vectors.astype(self.dtype, copy=False)
+        return vectors.astype(_dtype_name(self.dtype), copy=False)
 
     def _loaded(self) -> Embedder:
         """The encoder; read again only if an argument has changed."""
         from mesomer.inference.embed import Embedder
 
         check_on_error(self.on_error)
-        if self.dtype not in DTYPES:
+        if _dtype_name(self.dtype) not in DTYPES:
             raise unknown_name("dtype", str(self.dtype), DTYPES)
-        wanted = (self.model, self.level, self.accelerator, self.atoms_per_batch, self.precision)
+        given = checked(type(self).__init__, self.get_params(deep=False))
+        wanted = tuple(given[name] for name in ("model", "level", "accelerator", "atoms_per_batch", "precision"))
         if getattr(self, "_wanted", None) != wanted:
             folder = model_folder(self.model)
             self._embedder = Embedder(folder, *wanted[1:])
@@ -129,3 +132,11 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _dtype_name(dtype: Any) -> str:
+    """`float32` for "float32" and numpy.float32."""
+    try:
+        return str(dtype) if dtype is None or isinstance(dtype, str) else str(np.dtype(dtype).name)
+    except TypeError:
+        return str(dtype)

@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 from mesomer.errors import MesomerError
 from mesomer.estimators.base import MolEstimator, documented, one_kind
 from mesomer.estimators.labels import Labels, regression_labels
-from mesomer.estimators.speaking import warn
+from mesomer.inference.warn import warn
 
 if TYPE_CHECKING:
     from mesomer.training.predictor import Predictor

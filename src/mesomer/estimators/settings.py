@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from sklearn.utils import check_random_state
 
+from mesomer.calls import python_words
+
 if TYPE_CHECKING:
     from mesomer.training.checkpoint import ModelFolder
     from mesomer.training.finetune_plan import FinetuneOptions
+
+OTHER_NAMES = {"seed": "random_state"}
+"""What estimators call options of the command."""
+
+estimator_words = partial(python_words, OTHER_NAMES)
+"""Errors name arguments of an estimator instead of the options of a command."""
 
 OWN_NAMES = frozenset({"seed", "save_minutes"})
 """Fields of the training options that no argument has: `random_state` gives the first; nothing is saved on the way."""

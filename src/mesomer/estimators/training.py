@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mesomer.calls import in_python
 from mesomer.errors import MesomerError
 from mesomer.estimators.labels import Labels
-from mesomer.estimators.settings import finetune_options, model_folder, model_name
-from mesomer.estimators.speaking import unusable, warn
+from mesomer.estimators.settings import OTHER_NAMES, finetune_options, model_folder, model_name
+from mesomer.inference.warn import unusable, warn
 
 if TYPE_CHECKING:
     from mesomer.data.labels import Labelled
@@ -116,7 +117,7 @@ def train(
         reasons[item.row] = item.reason
     unusable(reasons, "the fit does not use them (see rejects_)", arguments["on_error"])
     for text in task_data.warnings:
-        warn(text)
+        warn(in_python(text, OTHER_NAMES))
     context = Context.start(options.accelerator, options.precision)
     result = run_cells(
         task_data.data, task_data.splits, encoder, options, context=context, quiet=not arguments["verbose"]

@@ -7,19 +7,21 @@ progress. In a notebook a model shows itself as a card and draws what it predict
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mesomer.calls import python_words
 from mesomer.data.geometry import Geometry
 from mesomer.errors import MesomerError
+from mesomer.inference.batches import choose_device
 from mesomer.inference.embed import Embedder
 from mesomer.inference.molecules import molecule_table, molecules_of
 from mesomer.inference.predict import TablePredictor
 from mesomer.inference.rows import Wanted, present, table_rows
+from mesomer.inference.warn import unusable, warn
 from mesomer.progress import Progress
 from mesomer.training.checkpoint import default_model, load_model
 from mesomer.training.predictor import FINGERPRINTS, is_predictor, predictor_of
@@ -40,34 +42,47 @@ class Model:
         accelerator: auto, cpu, cuda or mps.
     """
 
+    @python_words()
     def __init__(self, name: str | os.PathLike[str] | None = None, accelerator: str = "auto") -> None:
-        self.folder = load_model(name or default_model())
+        choose_device(accelerator)
+        self.folder = load_model(default_model() if name is None else name)
         self.accelerator = accelerator
         self._embedders: dict[str, Embedder] = {}
         self._predictor: TablePredictor | None = None
 
+    @python_words()
     def embedder(self, level: str = "molecule") -> Embedder:
         """The embedder of a level."""
         if level not in self._embedders:
             self._embedders[level] = Embedder(self.folder, level, self.accelerator)
         return self._embedders[level]
 
+    @python_words()
     def embed(self, smiles: Any, level: str = "molecule") -> Any:
         """Vectors: float32 [n, width] with a row of NaN for a bad molecule, or a list of arrays by atom or bond.
 
         smiles: SMILES or RDKit molecules, or a mix, as a list, an array, a column of a frame, or a frame.
         """
-        return embed_rows(self.embedder(level), smiles)[0]
+        vectors, reasons = embed_rows(self.embedder(level), smiles)
+        unusable(reasons, f"their vectors are {'NaN' if level == 'molecule' else 'None'}")
+        return vectors
 
+    @python_words()
     def reasons(self, smiles: Any) -> list[str | None]:
         """Why molecules cannot be used; None for good ones."""
         return [reason for _, rows in table_rows(molecule_table(smiles), Wanted()) for reason in rows.reasons]
 
+    @python_words()
     def predict(self, smiles: Any) -> dict[str, NDArray[Any]]:
         """The columns that `mesomer predict` writes, by name; NaN (or None) for bad molecules.
 
         smiles: As for `embed`; a frame, if the model was trained with descriptor columns.
         """
+        columns = self._predicted(smiles)
+        unusable(columns["mesomer_error"].tolist(), "their predictions are empty")
+        return columns
+
+    def _predicted(self, smiles: Any) -> dict[str, NDArray[Any]]:
         if not is_predictor(self.folder):
             raise MesomerError(
                 f"{self.folder.path} holds an encoder, which predicts no property.",
@@ -84,6 +99,7 @@ class Model:
                 parts[name].extend(values)
         return {name: np.array(values) for name, values in parts.items()}
 
+    @python_words()
     def draw(self, smiles: Any) -> MoleculeGrid:
         """The molecules drawn side by side (in a notebook), with what the model predicts for each."""
         from rdkit import Chem
@@ -94,7 +110,7 @@ class Model:
         items, _ = molecules_of(smiles)
         texts = [_smiles(as_parsed(item)[0]) if isinstance(item, Chem.Mol) else item for item in items]
         if is_predictor(self.folder):
-            found = self.predict(smiles)
+            found = self._predicted(smiles)
             reasons, lines = found["mesomer_error"].tolist(), _captions(self, found)
         else:
             reasons, lines = self.reasons(smiles), [()] * len(items)
@@ -157,7 +173,7 @@ def shown(table: Table, wanted: Wanted, label: str, quiet: bool = False) -> Iter
                 geometry.add(graphs, mols)
             yield chunk, rows
     for sentence in geometry.sentences():
-        warnings.warn(sentence, UserWarning, stacklevel=3)
+        warn(sentence)
 
 
 def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[Any, list[str | None]]:

@@ -50,6 +50,7 @@ class Molecules(Reader):
     """SMILES or RDKit molecules from a list, an array or a series; `cells` are further columns, of the same length."""
 
     smiles_column = "smiles"
+    unreadable_hint = "Give SMILES or RDKit molecules, one for each label."
 
     def __init__(self, molecules: Iterable[Any], cells: Mapping[str, Sequence[Any]] | None = None) -> None:
         super().__init__("the list")

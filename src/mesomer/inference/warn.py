@@ -1,51 +1,33 @@
-"""How estimators speak: warnings that point at the caller's line, and errors in the words of Python, not of a shell."""
+"""What is said of rows that are no molecules: one warning at the caller's line, or an error at the first such row."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-
-import sklearn
 
 from mesomer.errors import MesomerError, unknown_name
 
-_FOLDERS = (Path(__file__).resolve().parent.parent, Path(sklearn.__file__).parent)
-_PACKAGES = tuple(f"{folder}{os.sep}" for folder in _FOLDERS)
-_OTHER_NAMES = {"seed": "random_state"}
+_SKLEARN = find_spec("sklearn")
+_FOLDERS = (Path(__file__).resolve().parent.parent, *((_SKLEARN and _SKLEARN.submodule_search_locations) or ()))
+_PASSED_OVER = (contextlib.__file__, *(f"{folder}{os.sep}" for folder in _FOLDERS))
 _SHOWN = 3
-
-
-@contextmanager
-def python_words() -> Iterator[None]:
-    """Errors name arguments instead of the options of a command: `epochs` for `--epochs`."""
-    try:
-        yield
-    except MesomerError as error:
-        error.message, error.hint = in_python(error.message), in_python(error.hint)
-        error.args = (error.message,)
-        raise
-
-
-def in_python(text: str) -> str:
-    """A sentence with the names of arguments in place of options."""
-    return re.sub(r"--([a-z]\w*)", lambda found: _OTHER_NAMES.get(found[1], found[1]), text)
 
 
 def warn(text: str) -> None:
     """A warning at the line outside Mesomer and scikit-learn that called."""
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGES):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PASSED_OVER):
         frame, level = frame.f_back, level + 1
-    warnings.warn(in_python(text), UserWarning, stacklevel=level)
+    warnings.warn(text, UserWarning, stacklevel=level)
 
 
-def unusable(reasons: Sequence[str | None], what: str, on_error: str) -> None:
+def unusable(reasons: Sequence[str | None], what: str, on_error: str = "nan") -> None:
     """One warning that counts and names the reasons, or an error at the first such row; nothing if there are none."""
     bad = [at for at, reason in enumerate(reasons) if reason is not None]
     if not bad:
