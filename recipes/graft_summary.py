@@ -1,6 +1,6 @@
 """Makes the hidden layers of finished pre-training heads the summary of the encoder, without any training.
 
-    python recipes/graft_summary.py RUN MODEL [--heads descriptors fingerprints]
+    python recipes/graft_summary.py RUN MODEL [--heads descriptors fingerprints] [--overwrite]
 
 The heads of `descriptors` and `fingerprints` have a hidden layer each, over the standardised pooled vector. Side by
 side they are a summary (encoders/summary.py): the scales are those of the first head, and the weights of the others
@@ -62,21 +62,42 @@ def _layer(state: Mapping[str, Tensor], head: str, alone: bool, path: Path) -> d
     raise MesomerError(f"{path} has no hidden layer of a head {head}.", "Give the folder of a run with that objective.")
 
 
+def card_with_graft(card: str, encoder: Encoder, heads: Sequence[str]) -> str:
+    """The card of the run, which says first what was made of it."""
+    head, heading, rest = card.partition("\n# ")
+    title, _, body = rest.partition("\n")
+    said = (
+        f"The hidden layers of this run's heads ({', '.join(heads)}) were made its summary afterwards, without training: "
+        f"{sum(part.numel() for part in encoder.parameters()):,} parameters in all, vectors of "
+        f"{encoder.molecule_width:,} columns. What follows is about the run itself."
+    )
+    return f"{head}{heading}{title}\n\n{said}\n{body}" if heading else f"{said}\n\n{card}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="run folder of a pre-training")
     parser.add_argument("output", type=Path, help="model folder to write")
     parser.add_argument("--heads", nargs="+", default=["descriptors", "fingerprints"], metavar="HEAD")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing folder")
     given = parser.parse_args(arguments)
     model = load_model(given.model, ("pretraining",))
     encoder = grafted(model, given.heads)
-    training = {**model.config["training"], "parameters": sum(part.numel() for part in encoder.parameters())}
-    config = {"encoder": {"name": encoder.name, "config": encoder.config()}, "training": training}
-    card = (model.path / "README.md").read_text(encoding="utf-8")
+    training = {
+        **model.config["training"],
+        "parameters": sum(part.numel() for part in encoder.parameters()),
+        "summary_from_heads": list(given.heads),
+    }
+    config = {
+        "encoder": {"name": encoder.name, "config": encoder.config()},
+        "objective": model.config["objective"],
+        "training": training,
+    }
+    card = card_with_graft((model.path / "README.md").read_text(encoding="utf-8"), encoder, given.heads)
     keys = model.path / KEYS_FILE
     files = {KEYS_FILE: keys.read_bytes()} if keys.exists() else {}
-    save_model(given.output, "encoder", config, encoder.state_dict(), card, files=files)
+    save_model(given.output, "encoder", config, encoder.state_dict(), card, overwrite=given.overwrite, files=files)
     say(f"Wrote {given.output}: {training['parameters']:,} parameters.")
 
 

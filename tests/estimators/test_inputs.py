@@ -143,7 +143,7 @@ def test_what_means_the_same_is_taken(smiles, counts, probe, encoder):
     meant = MolRegressor(**probe | {"precision": 32, "repeats": np.int64(1)}).fit(smiles, counts)
     assert np.array_equal(plain.predict(smiles), meant.predict(smiles))
     one = MolRegressor(**probe, descriptors="rdkit_2d_normalized").fit(smiles, counts)
-    assert one.predictor_.descriptor_names == ("rdkit_2d_normalized",)
+    assert one.predictor_.descriptors == ["rdkit_2d_normalized"]
     assert MolEmbedder(encoder, dtype=np.float64).transform(["CC"]).dtype == np.float64
 
 

@@ -83,6 +83,15 @@ def grafts_the_hidden_layers(run: Path, output: Path, monkeypatch: pytest.Monkey
     assert hidden[0].abs().max() > 0 and hidden[1].abs().max() > 0
     carried = keys_of(output, load_model(str(output)).config)
     assert carried is not None and carried.molecules == 200
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert f"vectors of {after.molecule_width:,} columns" in card.split("## Data")[0]
+    config = load_model(str(output)).config
+    assert config["objective"]["name"] == "descriptors+fingerprints"
+    assert config["training"]["summary_from_heads"] == ["descriptors", "fingerprints"]
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(RECIPES / "graft_summary.py"), run_name="__main__")
+    sys.argv.append("--overwrite")
+    runpy.run_path(str(RECIPES / "graft_summary.py"), run_name="__main__")
 
 
 def test_finished_models_get_the_keys_of_their_corpus(tmp_path: Path, capsys) -> None:

@@ -1,6 +1,6 @@
 """`mesomer check`: reads a table to its end and says what every other command would meet in it.
 
-It fails (exit code 2) exactly where the others would fail: nothing readable, or a target that cannot be learnt from. It
+It fails (exit code 2) where no other command could go on: nothing readable, or a target that holds no labels. It
 writes nothing unless --output asks for the report as JSON; then rejected rows are beside it in `<output>.rejects.csv`.
 """
 

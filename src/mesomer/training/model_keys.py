@@ -108,9 +108,15 @@ def carried(keys: CorpusKeys) -> Carried:
 
 
 def keys_sentence(entry: Mapping[str, Any]) -> str:
-    """What the model card says of the keys."""
+    """What the model card says of the keys; corpora of a chain may share molecules, which are counted once."""
+    several = len(entry["corpora"]) > 1
+    count = (
+        f"{entry['exact']:,} molecules of {len(entry['corpora'])} corpora"
+        if several
+        else f"{entry['molecules']:,} molecules"
+    )
     return (
-        f"The model carries keys of the {entry['molecules']:,} molecules that it was pre-trained on or measured with "
+        f"The model carries keys of the {count} that it was pre-trained on or measured with "
         f"(`{FILE}`: {entry['bits']} bits of each InChIKey, skeleton and scaffold), by which `mesomer study` finds its "
         "molecules among them."
     )
