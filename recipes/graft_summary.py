@@ -67,7 +67,7 @@ def card_with_graft(card: str, encoder: Encoder, heads: Sequence[str]) -> str:
     head, heading, rest = card.partition("\n# ")
     title, _, body = rest.partition("\n")
     said = (
-        f"The hidden layers of this run's heads ({', '.join(heads)}) were made its summary afterwards, without training: "
+        f"The hidden layers of this run's heads ({', '.join(heads)}) became its summary afterwards, without training: "
         f"{sum(part.numel() for part in encoder.parameters()):,} parameters in all, vectors of "
         f"{encoder.molecule_width:,} columns. What follows is about the run itself."
     )

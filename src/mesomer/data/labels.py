@@ -259,5 +259,5 @@ def few_labels_warning(labelled: Labelled, enough: int = 30) -> str | None:
     if len(labelled) >= enough:
         return None
     return (
-        f"Only {len(labelled)} labelled molecules: --probe (a linear model on frozen embeddings) is the safer choice."
+        f"Only {len(labelled)} labelled molecules: try --probe, a linear model on frozen vectors, beside it."
     )

@@ -1,8 +1,8 @@
 """`MolEmbedder`: molecules to vectors, as a step of a scikit-learn pipeline.
 
 Decided: it learns nothing, so `transform` works without `fit`; the weights are read on first use, and left out when the
-estimator is pickled or hashed, which keeps it as small as its arguments. A row that is no molecule is a row of NaN and
-keeps its place: a pipeline has to hand on as many rows as it got.
+estimator is pickled or hashed, which keeps it as small as its arguments (a loaded model as argument brings its own). A
+row that is no molecule is a row of NaN and keeps its place: a pipeline has to hand on as many rows as it got.
 """
 
 from __future__ import annotations
