@@ -1,7 +1,9 @@
-"""Peak memory of `mesomer embed` at two lengths of table: `python benchmarks/embed_memory.py [--rows 10000 1000000]`.
+"""Peak memory of `mesomer embed` at two lengths of table.
 
-The table repeats the given molecules as often as needed; each length runs in a process of its own, whose largest
-resident set the system reports. It should not depend on the number of rows.
+    python benchmarks/embed_memory.py [--data FILE] [--rows 10000 1000000]
+
+Takes the first rows of the data, and repeats them only where there are fewer than asked for. Each length runs in a
+process of its own, whose largest resident set the system reports. It should not depend on the number of rows.
 """
 
 from __future__ import annotations
@@ -15,9 +17,19 @@ from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
-from measure import facts, read_molecules
+import torch
+from measure import by_turns, facts, product
 
+from mesomer.data.tables import open_table
 from mesomer.errors import MesomerError
+from mesomer.quickstart.design import DEMO
+
+
+def first_rows(data: str | None, count: int) -> list[str]:
+    """The SMILES of the first rows that have one."""
+    table = open_table(str(DEMO) if data is None else data)
+    cells = (text for chunk in table.chunks() for text in chunk.smiles if text)
+    return list(islice(cells, count))
 
 
 def peak(folder: Path, texts: Sequence[str], rows: int, model: str | None, threads: int) -> tuple[float, float]:
@@ -44,10 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--model", help="model to embed with; the bundled encoder if not given")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    texts = read_molecules(options.data, 2000, options.seed)
-    print(facts(options.data, texts, options.seed))
+    texts = first_rows(options.data, max(options.rows))
+    torch.set_num_threads(options.threads)
+    print(f"{facts(options.data, texts)} {len(set(texts)):,} of them differ.")
+    run, needed = product(torch.float32)
+    rate = needed / by_turns({"product": run}, 5)["product"]
+    print(f"float32 matrix products at {rate / 1e9:,.0f} GFLOP/s beforehand")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for rows in options.rows:

@@ -52,11 +52,12 @@ def read_molecules(path: str | None, count: int, seed: int) -> list[str]:
     return texts[:count]
 
 
-def facts(data: str | None, molecules: Sized, seed: int) -> str:
+def facts(data: str | None, molecules: Sized, seed: int | None = None) -> str:
     """Machine, versions, data and seed in one paragraph."""
     about, found = machine(), versions()
     packages = ", ".join(f"{name} {found[name]}" for name in ("mesomer", "python", "torch", "rdkit") if name in found)
     return (
         f"{about['processor']}, {about['cores']} cores, {torch.get_num_threads()} threads; {packages}; "
-        f"{len(molecules):,} molecules of {data or 'the demonstration set'}, seed {seed}."
+        f"{len(molecules):,} molecules of {data or 'the demonstration set'}"
+        f"{', in their order' if seed is None else f', seed {seed}'}."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         whole = time.perf_counter() - started
         log = (Path(folder) / "run" / "log.txt").read_text(encoding="utf-8")
     for line in log.splitlines():
-        print(line)
+        seconds = re.search(r": ([\d.]+) s$", line)
+        print(line + (f" ({float(seconds[1]) / whole:.0%} of the whole)" if seconds else ""))
     print(f"whole: {whole:.1f} s; float32 matrix products at {peak / 1e9:,.0f} GFLOP/s beforehand")
 
 

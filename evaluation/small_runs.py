@@ -52,6 +52,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "masked 60 % + motifs": {"objective": "masked_graph+motifs"},
     "masked 60 % + descriptors": {"objective": "masked_graph+descriptors"},
     "masked 60 %, then descriptors": {"objective": "descriptors", "init": "masked 60 %"},
+    "descriptors, summary": {"objective": "descriptors", "encoder": {"summary": 1024}},
+    "descriptors + fingerprints, summary": {"objective": "descriptors+fingerprints", "encoder": {"summary": 1024}},
+    "masked 60 %, then descriptors + fingerprints, summary": {
+        "objective": "descriptors+fingerprints",
+        "init": "masked 60 %",
+        "encoder": {"summary": 1024},
+    },
 }
 """Options of `mesomer pretrain` that differ; `init` names an earlier run, whose steps come on top."""
 Row = dict[str, Any]
@@ -72,7 +79,7 @@ def run(name: str, corpus: Path, runs: Path, steps: int, threads: int) -> Path:
     pretrain(
         str(corpus), output=str(folder), max_steps=steps, atoms_per_batch=3000, schedule="cosine", final_lr=1e-5,
         warmup_epochs=0.05, validate_steps=None, validate_molecules=2000, probe_molecules=0, threads=threads,
-        encoder=None if "init" in options else {"dropout": 0.0, **encoder}, **options,
+        encoder=encoder or None if "init" in options else {"dropout": 0.0, **encoder}, **options,
     )  # fmt: skip
     return folder
 
