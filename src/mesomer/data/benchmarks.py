@@ -108,7 +108,8 @@ def labelled_table(data: str, targets: Sequence[str] | None, smiles_column: str 
         return path, target_columns(BENCHMARKS[data], path)
     from mesomer.data.tables import open_table
 
-    names = ", ".join(open_table(path, smiles_column).columns)
+    table = open_table(path, smiles_column)
+    names = ", ".join(name for name in table.columns if name != table.smiles_column)
     raise MesomerError("No target column is named.", f"Give --targets with some of these columns: {names}.")
 
 
