@@ -25,6 +25,8 @@ ARMS = [
 SECONDS = {"pretrained": 95.0, "random": 96.0, "ecfp_forest": 2.0, "ecfp_boosting": 1.1, "mean": 0.01}
 LOSSES = ("rmse", "mae")
 
+RULES = {"scaffold": "scaffold_cv", "random": "cv"}
+
 
 def write_study(
     folder: Path,
@@ -58,6 +60,7 @@ def write_study(
                              if unit and loss else {}) for name in targets]},
         "model": {"name": "batmannet-1", "sha256": "cd" * 32, "parameters": 3_400_000},
         "design": {"splits": list(splits), "repeats": repeats, "folds": folds, "trials": 4,
+                   "rules": {split: RULES.get(split, split) for split in splits},
                    "budget": {"minutes": 60, "epochs": 30}, "label_counts": list(label_counts)},
         "cut": [],
         "zone": {"value": zone, "metric": metric, "source": "the default"},
@@ -133,6 +136,10 @@ def add_predictions(folder: Path, noise: dict[str, float], seed: int = 0, simila
     head = ["split", "repeat", "fold", "arm", "label_count", "row", "target", "truth", "predicted"]
     with gzip.open(folder / "predictions.csv.gz", "wt", encoding="utf-8", newline="") as handle:
         csv.writer(handle).writerows([head + (["similarity"] if similarity else []), *lines])
+
+    with open(folder / "molecules.csv", "w", encoding="utf-8", newline="") as handle:
+        chains = ((row, "C" * row) for row in range(1, count + 1))  # without rings each stands for itself
+        csv.writer(handle).writerows([["row", "smiles"], *chains])
 
     def agree(row):
         key = (row["split"], int(row["repeat"]), int(row["fold"]), row["arm"])

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import save_file
 
 from mesomer.chem.schema import SCHEMA_VERSION
-from mesomer.commands.info import _lines
+from mesomer.commands.info import _lines, info
 from mesomer.run import RunFolder
 from mesomer.training.checkpoint import bundled_models
 
@@ -136,3 +136,14 @@ def test_models_lists_what_is_bundled(mesomer):
     for fact in facts:
         assert fact["parameters"] > 0 and fact["card"] and f"{fact['name']}: {fact['encoder']}" in got.out
         assert mesomer("info", fact["name"]).code == 0
+
+
+@pytest.mark.parametrize("name", ["t.csv.bz2", "t.can", "t.sd", "t.pq", "t.tab"])
+def test_every_format_that_is_read_is_a_table(tmp_path, name):
+    (tmp_path / name).write_text("smiles\nCCO\n")
+    assert info(str(tmp_path / name))["what"] == "a table, by its name"
+
+
+def test_a_checkpoint_is_known_by_its_content(tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "model.ep15")
+    assert "checkpoint" in info(str(tmp_path / "model.ep15"))["what"]

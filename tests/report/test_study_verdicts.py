@@ -14,6 +14,7 @@ from mesomer.errors import MesomerError
 from mesomer.report.study_balance import balanced, size_ratio
 from mesomer.report.study_folder import COLUMNS, read_predictions, read_study
 from mesomer.report.study_record import as_json, verdicts_record
+from mesomer.report.study_text import cautions, headline
 from mesomer.report.study_verdicts import analyse
 from mesomer.statistics import (
     against_reference,
@@ -152,10 +153,19 @@ def test_without_mean_predictor_a_failed_area_is_one_half(tmp_path):
     assert table.failures[0].reason == "no score" and table.left_out == {"mean": 0}
 
 
-def test_without_mean_predictor_a_failed_error_is_the_worst(tmp_path):
+def test_without_the_arm_of_the_mean_predictor_its_stored_score_counts(tmp_path):
+    folder = write_study(tmp_path / "s", splits=("scaffold",))
+    change_rows(folder, lambda row: row if row["arm"] in ("pretrained", "random") else None)
+    change_rows(folder, lambda row: row | ({"failed": "1", "value": "1.7"} if row["arm"] == "pretrained" else {}))
+    table = balanced(read_study(folder), "scaffold")
+    assert table.scores["pretrained"] == pytest.approx(1.7) and table.scores["random"].max() < 1.5
+    assert {failure.counted_with for failure in table.failures} == {"the mean predictor's score"}
+
+
+def test_without_any_score_a_failed_error_is_the_worst(tmp_path):
     folder = write_study(tmp_path / "s", splits=("scaffold",))
     change_rows(folder, lambda row: None if row["arm"] == "mean" else row)
-    change_rows(folder, lambda row: row | ({"failed": "1", "value": "0.01"} if row["arm"] == "pretrained" else {}))
+    change_rows(folder, lambda row: row | ({"failed": "1", "value": ""} if row["arm"] == "pretrained" else {}))
     table = balanced(read_study(folder), "scaffold")
     others = np.stack([table.scores[arm] for arm in ("random", "ecfp_forest", "ecfp_boosting")])
     assert table.scores["pretrained"] == pytest.approx(others.max(0))
@@ -241,6 +251,34 @@ def test_interval_over_molecules_draws_the_same_ones_in_every_repeat(tmp_path):
     assert (low, high) == bootstrap_molecules([truth], [table["one"]], [table["two"]], mean, "min", draws=1000)
     independent = bootstrap_molecules([truth] * 2, list(table["one"].T), list(table["two"].T), RMSE, "min", draws=1000)
     assert high - low > independent[1] - independent[0]
+
+
+def test_molecules_of_one_scaffold_are_drawn_together(tmp_path):
+    folder = write_study(tmp_path / "s", splits=("scaffold",), repeats=2, folds=3, molecules=150)
+    add_predictions(folder, {"pretrained": 0.4, "random": 0.6})
+    alone = split_of(folder).molecules
+    rings = ["c1ccccc1", "c1ccncc1", "C1CCCCC1", "c1ccoc1", "c1ccsc1", "C1CCCC1", "c1cc[nH]c1", "C1CCNCC1", "C1CCOCC1",
+             "c1ccc2ccccc2c1", "c1ccc2ncccc2c1", "C1CC1"]  # fmt: skip
+    with open(folder / "molecules.csv", "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([["row", "smiles"], *((row + 1, "C" + rings[row % 12]) for row in range(150))])
+    together = split_of(folder).molecules
+    assert together != alone and all(np.isfinite(together))
+    with open(folder / "molecules.csv", "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([["row", "smiles"], *((row + 1, "C" + rings[row % 3]) for row in range(150))])
+    assert split_of(folder).molecules is None  # three scaffolds are no sample
+
+
+def test_one_fixed_division_has_no_verdict(tmp_path):
+    folder = write_study(tmp_path / "s", {"pretrained": 0.2}, splits=("deterministic",), folds=1, molecules=100)
+    add_predictions(folder, {"pretrained": 0.4, "random": 0.9})
+    study = read_study(folder)
+    (split,) = found = analyse(study)
+    assert split.primary is None and not split.against_twin and not split.against_references and split.pairs is None
+    assert all(math.isnan(figures.low) for figures in split.arms) and split.molecules is not None
+    sentence = headline(study, found)
+    assert "On the one division" in sentence and "cannot say whether pre-training helps" in sentence
+    assert "over its test molecules" in sentence
+    assert any("one and the same division" in text for text in cautions(study, found))
 
 
 def test_undecided_says_what_would_settle_it(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from small_corpora import demo_rows
 from small_models import write_table
 
+from mesomer.data.splits import Split
 from mesomer.errors import MesomerError
 from mesomer.studies.checks import (
     check_columns,
@@ -67,7 +68,21 @@ def test_a_fold_with_one_class_only(read):
     with pytest.raises(MesomerError, match="With the scaffold splits the training part of repeat") as caught:
         check_splits(study, "scaffold", drawn, 2, 5)
     assert caught.value.hint == "The largest design that works is --splits stratified --folds 5."
-    assert check_splits(study, "stratified", draw(study, "stratified", 2, 5), 2, 5) == []
+    (note,) = check_splits(study, "stratified", draw(study, "stratified", 2, 5), 2, 5)
+    assert note.check == "small parts" and "has 12 molecules" in note.sentence and note.sentence.count("5") == 1
+
+
+def test_parts_too_small_or_without_a_second_class_to_choose_by(read):
+    study = read({"smiles": SMILES, "y": [at % 7 for at in range(60)]})
+    few = Split("balanced", "balanced", np.arange(10, 60), np.arange(4, 10), np.arange(4), "", 0, 0, 0)
+    with pytest.raises(MesomerError, match="A test part of the balanced splits has 4 molecules"):
+        check_splits(study, "balanced", [few], 1, 1)
+    classes = read({"smiles": SMILES, "y": [0, 1] * 10 + [0] * 6 + [0, 1] * 17})
+    lone = Split("balanced", "balanced", np.arange(26, 60), np.arange(20, 26), np.arange(20), "", 0, 0, 0)
+    notes = {note.check: note.sentence for note in check_splits(classes, "balanced", [lone], 1, 1)}
+    assert "In 1 of 1 balanced folds the validation part has one class only" in notes["validation without a score"]
+    both = Split("balanced", "balanced", np.arange(26, 60), np.arange(6), np.arange(6, 26), "", 0, 0, 0)
+    assert "validation without a score" not in {note.check for note in check_splits(classes, "balanced", [both], 1, 1)}
 
 
 def test_a_scaffold_in_half_of_the_molecules_is_refused_and_in_half_a_fold_noted(read):
@@ -100,6 +115,14 @@ def test_too_few_of_a_class_says_how_many_are_needed(read):
     with pytest.raises(MesomerError, match="only 3 of the class '1' are too few for a study") as caught:
         require_molecules(read({"smiles": SMILES, "y": [1] * 3 + [0] * 57}), StudyOptions(), 5)
     assert "4 of each class" in caught.value.hint
+
+
+def test_a_measurement_that_decides_a_class_is_a_disguise(read):
+    active = [int(value > np.median(VALUES)) for value in VALUES]
+    columns = {"smiles": SMILES, "y": active, "measured": VALUES, "size": [len(text) for text in SMILES]}
+    with pytest.raises(MesomerError, match=r"'measured' is the target 'y' in disguise \(\|2 AUC - 1\| 1.000\)"):
+        check_columns(read(columns, descriptors=["measured"]))
+    check_columns(read(columns, descriptors=["size"]))
 
 
 def test_a_feature_column_that_is_the_label_in_disguise(read):

@@ -66,5 +66,5 @@ def test_the_plan_in_words():
     seconds = SPARE * sum(map(COSTS.cell(DESIGN), [Cell("random", 0, 0, arm) for arm in DESIGN.arms])) * 50
     assert COSTS.total(replace(DESIGN, label_counts=()), 1) == pytest.approx(seconds)
     text = in_words(DESIGN, COSTS, 2)
-    assert "4 arms on scaffold and random splits, 5 x 5 folds, 4 settings each, 30 epochs" in text
+    assert "4 arms on scaffold splits (5 x 5 folds) and random splits (5 x 5 folds), 4 settings each, 30 epochs" in text
     assert "280 cells" in text and "2 processes" in text

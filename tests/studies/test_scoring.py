@@ -25,7 +25,9 @@ def test_the_mean_over_regression_targets_is_in_deviations_of_their_labels():
     assert found["mean"]["rmse"] == pytest.approx((0.5 / deviations[0] + b / deviations[1]) / 2)
     assert found["mean"]["spearman"] == pytest.approx((found["a"]["spearman"] + found["b"]["spearman"]) / 2)
     assert headline(labels, np.arange(4), predicted) == found["mean"]["rmse"]
-    assert zone_of(labels, None, 5.0)["value"] == pytest.approx(0.05)
+    assert zone_of(labels, None, None)["value"] == pytest.approx(0.05)
+    with pytest.raises(MesomerError, match="there are several targets"):
+        zone_of(labels, None, 5.0)
 
 
 def test_one_target_is_its_own_mean_and_keeps_its_unit():
@@ -48,6 +50,8 @@ def test_a_class_that_is_absent_leaves_its_target_out_of_the_mean():
     assert np.isnan(found["b"]["roc_auc"]) and found["mean"]["roc_auc"] == found["a"]["roc_auc"]
     assert found["a"]["roc_auc"] == roc_auc(y[:3, 0], predicted[:3, 0])
     assert (labels.metric, labels.better) == ("roc_auc", "max") and zone_of(labels, None, None)["value"] == 0.02
+    with pytest.raises(MesomerError, match="these are classes"):
+        zone_of(labels, None, 0.1)
 
 
 def test_several_classes_are_judged_by_accuracy():

@@ -7,7 +7,9 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
+from small_corpora import demo_rows
 from small_models import write_table
 
 from mesomer.errors import MesomerError
@@ -69,6 +71,8 @@ def test_what_lies_in_the_folder(study):
 def test_the_target_is_told_as_it_was_read(study, finished, tmp_path, request_of):
     folder, _, _ = study
     (target,) = json.loads((folder / "study.json").read_text())["data"]["targets"]
+    labels = [float(row["activity"]) for row in demo_rows(60)]
+    assert target.pop("deviation") == pytest.approx(np.std(labels))
     assert target == {"name": "activity", "task": "regression", "classes": [], "labels": 60}
     for name in ("log.txt", "report.md", "report.html"):
         assert "activity: regression, 60 labels" in (folder / name).read_text()

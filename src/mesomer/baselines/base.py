@@ -80,8 +80,11 @@ def train_and_predict(
             model = make(classes, split.seed, workers)
             label = model.label
             train = split.train[~np.isnan(y[split.train, at])]
-            model.fit(features[train], y[train, at])
-            found = model.predict(features[split.test])
+            if len(train):
+                model.fit(features[train], y[train, at])
+                found = model.predict(features[split.test])
+            else:  # a target of several without a label in this part: nothing is known of it
+                found = np.full((len(split.test), classes), 1 / classes) if classes else np.zeros(len(split.test))
             columns.append(found[:, 1:] if target.type == "binary" else found.reshape(len(split.test), -1))
         predicted.append(np.concatenate(columns, 1))
         if on_split is not None:

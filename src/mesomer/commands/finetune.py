@@ -67,8 +67,8 @@ def finetune(
         folds: Folds of cv, scaffold_cv and stratified_cv.
         repeats: How often to split and train anew, with the next seeds.
         ensemble: Networks trained on each split; their mean predicts.
-        probe: Train only a linear model on the frozen molecule vectors (takes seconds; to compare with, below 100
-            labels above all).
+        probe: Train only a linear model on the frozen molecule vectors (takes seconds; try it beside, with few labels
+            above all).
         scratch: Start from random weights instead of the pre-trained ones, to see what pre-training gives.
         epochs: Passes over the training part.
         batch_size: Molecules in a training step.

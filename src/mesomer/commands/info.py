@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 _CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin")
-_TABLES = (".csv", ".tsv", ".txt", ".smi", ".smiles", ".sdf", ".parquet", ".gz", ".zst")
 
 
 def info(path: str) -> dict[str, Any]:
@@ -22,7 +21,9 @@ def info(path: str) -> dict[str, Any]:
         path: A folder, a file, or the name of a bundled model.
     """
     from pathlib import Path
+    from zipfile import is_zipfile
 
+    from mesomer.data.readers import READERS, format_suffix
     from mesomer.run import read_manifest
     from mesomer.training.checkpoint import CONFIG, bundled_models, resolve_model
 
@@ -46,9 +47,9 @@ def info(path: str) -> dict[str, Any]:
     if place.suffix == ".safetensors":
         shapes = _shapes(place)
         return _told({"what": "a safetensors file", "path": path, "tensors": len(shapes), "parameters": _total(shapes)})
-    if place.suffix in _CHECKPOINTS:
+    if place.suffix in _CHECKPOINTS or is_zipfile(place):  # torch.save writes a zip, whatever its name: model.ep15
         return _told(_checkpoint_facts(place))
-    if place.suffix in _TABLES:
+    if format_suffix(place) in set(READERS) - {""}:
         size = place.stat().st_size
         return _told({"what": "a table, by its name", "path": path, "bytes": size, "next": f"mesomer check {path}"})
     raise MesomerError(

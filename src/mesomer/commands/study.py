@@ -93,9 +93,10 @@ def study(
         seed: Start of all random numbers.
         overwrite: Replace another run in the output folder.
     """
-    if data == "report":
-        return _again(folder)
     given = locals()
+    if data == "report":
+        _require_no_options(given)
+        return _again(folder)
     _require_one_subject(given)
     from mesomer.studies.design import DEFAULT_SPLITS, LABEL_SHARES, StudyOptions, read_part
 
@@ -144,6 +145,20 @@ def study(
         return {"text": _plan_text(found), **found}
     found = run_study(request_for(str(data), output, model, options), options, overwrite)
     return {"text": _text(found), **found}
+
+
+def _require_no_options(given: Mapping[str, Any]) -> None:
+    """Stops at options that making a report again would not look at."""
+    from inspect import signature
+
+    from mesomer.errors import MesomerError
+
+    usual = {name: parameter.default for name, parameter in signature(study).parameters.items()}
+    for name, value in given.items():
+        if name not in ("data", "folder") and value != usual[name]:
+            raise MesomerError(
+                f"--{name} has no effect on `mesomer study report`, which reads what the study stored.", "Leave it out."
+            )
 
 
 def _again(folder: str | None) -> dict[str, Any]:

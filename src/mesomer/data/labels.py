@@ -258,6 +258,4 @@ def few_labels_warning(labelled: Labelled, enough: int = 30) -> str | None:
     """Advice for tables with few labels: fine-tuning all weights would only learn the noise."""
     if len(labelled) >= enough:
         return None
-    return (
-        f"Only {len(labelled)} labelled molecules: try --probe, a linear model on frozen vectors, beside it."
-    )
+    return f"Only {len(labelled)} labelled molecules: try --probe, a linear model on frozen vectors, beside it."

@@ -191,5 +191,5 @@ def _why_left_out(name: str) -> str:
     if name.endswith("cached_zero_vector"):
         return "always zero"
     if name.startswith(("mol_", "embed_word", "W_cnn", "W_attention", "W_out", "W_interaction")):
-        return "pair head: its encoder is imported, the pair models have an issue of their own"
+        return "pair head: its encoder is imported, the pair models are not"
     return "unknown"

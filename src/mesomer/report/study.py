@@ -150,7 +150,7 @@ def page_values(study: Study, found: Sequence[SplitVerdict]) -> dict[str, Any]:
 def _split_values(study: Study, split: SplitVerdict, similar: Any) -> dict[str, Any]:
     speak = speech(study)
     notes = []
-    if split.primary is not None and split.molecules is not None:
+    if split.molecules is not None:
         low, high = split.molecules
         notes.append(
             f"If only the test molecules were others, and the trained models these, the gain over the twin would lie "

@@ -2,9 +2,9 @@
 
 Decided:
 * Only folds count on which every arm was run. An arm that leaves fewer than two such folds is left out and named.
-* A failed cell is a result, not a gap: it counts with the score of the mean predictor on that fold, where that was not
-  run with 0.5 for ROC-AUC, else with the worst score of the other arms there. An arm without a score where others have
-  one counts as failed too.
+* A failed cell is a result, not a gap: it counts with the score of the mean predictor on that fold, which stands in its
+  place. Where there is none (an arm without a score where others have one) it counts with 0.5 for ROC-AUC, else with
+  the worst score of the other arms there.
 * A fold in which no arm has a score (one class among its labels) is left out for all arms alike, which favours none.
 * Test size by training size is taken from cells with all labels, also for points of the learning curve: what ties the
   folds together is that they share their molecules, and that does not change when fewer of them are labelled.
@@ -84,7 +84,8 @@ def balanced(
         if not any(np.isfinite(list(found.values()))):
             undefined.append(fold)
             continue
-        filled, why = _filled(study, split, fold, labels, found, metric)
+        stored = {arm: _stored(study, Cell(split, *fold, arm, labels), target, metric, novel) for arm in compared}
+        filled, why = _filled(study, split, fold, labels, found, stored, metric)
         table[fold] = filled
         failures += why
     folds = sorted(table)
@@ -106,8 +107,11 @@ def _common(ran: Mapping[str, set[Fold]]) -> tuple[list[str], set[Fold]]:
 
 def _score(study: Study, cell: Cell, target: str, metric: str, novel: bool) -> float:
     """The score of a cell; NaN where it failed or where there is none."""
-    if study.runs[cell].failed:
-        return float("nan")
+    return float("nan") if study.runs[cell].failed else _stored(study, cell, target, metric, novel)
+
+
+def _stored(study: Study, cell: Cell, target: str, metric: str, novel: bool) -> float:
+    """What stands in `results.csv`: of a failed cell the score of the mean predictor."""
     found = study.scores.get((cell, target, metric))
     if found is None:
         return float("nan")
@@ -115,7 +119,13 @@ def _score(study: Study, cell: Cell, target: str, metric: str, novel: bool) -> f
 
 
 def _filled(
-    study: Study, split: str, fold: Fold, labels: int | None, found: Mapping[str, float], metric: str
+    study: Study,
+    split: str,
+    fold: Fold,
+    labels: int | None,
+    found: Mapping[str, float],
+    stored: Mapping[str, float],
+    metric: str,
 ) -> tuple[dict[str, float], list[Failure]]:
     """Scores of one fold with the failed ones replaced, and what was replaced."""
     good = {arm: value for arm, value in found.items() if np.isfinite(value)}
@@ -127,12 +137,14 @@ def _filled(
     else:
         worst = min if study.better == "max" else max
         instead, words = worst(good.values()), "the worst score of the other arms"
-    failures = []
+    filled, failures = dict(good), []
     for arm in found:
         if arm not in good:
+            known = trivial is None and np.isfinite(stored[arm])
             reason = study.runs[Cell(split, *fold, arm, labels)].failed or "no score"
-            failures.append(Failure(arm, *fold, reason, words))
-    return {arm: good.get(arm, instead) for arm in found}, failures
+            failures.append(Failure(arm, *fold, reason, "the mean predictor's score" if known else words))
+            filled[arm] = stored[arm] if known else instead
+    return {arm: filled[arm] for arm in found}, failures
 
 
 def size_ratio(study: Study, split: str) -> float:

@@ -211,6 +211,8 @@ def similarity_figure(study: Study, split: SplitVerdict, predictions: Prediction
         return None
     speak, told = speech(study), []
     task = str(study.target(study.targets[0]).get("task", ""))
+    if task == "regression" and len(study.targets) > 1:
+        return None  # errors of targets in different units have no mean
     regression, classes = task == "regression", task == "multiclass"
     error_name = "Mean absolute error" if regression else "Mean distance of probability and label"
     error_name = "Share of wrong classes" if classes else error_name

@@ -112,12 +112,28 @@ class Study:
         """Kinds of split, as planned."""
         return [str(name) for name in self.facts["design"]["splits"]]
 
+    def rule(self, split: str) -> str:
+        """The rule behind a kind of split."""
+        return str(self.facts["design"]["rules"][split])
+
     def folded(self, split: str) -> bool:
         """Whether a kind of split divides all molecules into folds; others draw one division a repeat."""
         from mesomer.data.splits import find_rule
 
-        rule = self.facts["design"].get("rules", {}).get(split)
-        return True if rule is None else find_rule(rule).folded
+        return find_rule(self.rule(split)).folded
+
+    def fixed(self, split: str) -> bool:
+        """Whether all repeats have the same parts, so that they differ in the training alone."""
+        from mesomer.data.splits import find_rule
+
+        return not find_rule(self.rule(split)).seeded
+
+    def divisions(self, split: str) -> str:
+        """How the molecules are divided: `5 x 5 folds`, `5 drawn divisions`, `one division, 5 trainings`."""
+        from mesomer.data.splits import find_rule
+
+        design = self.facts["design"]
+        return find_rule(self.rule(split)).divisions(int(design["repeats"]), int(design["folds"]))
 
     def folds_of(self, split: str) -> int:
         """Folds of each repeat."""

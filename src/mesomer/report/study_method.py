@@ -40,10 +40,15 @@ def method_paragraph(study: Study, found: Sequence[SplitVerdict]) -> str:
     targets = listed([study.named(name) for name in study.targets])
     said = [
         f"{len(study.arms)} arms were compared on {int(data['molecules']):,} molecules of {tidy(data['file'])} "
-        f"({_checksum(data)}; {_targets_word(study)}: {targets}) by {design['repeats']} x {design['folds']} repeated "
-        f"cross-validation on {_and(study.splits)} splits, all arms on the same folds.",
+        f"({_checksum(data)}; {_targets_word(study)}: {targets}) on "
+        + " and ".join(f"{tidy(split)} splits ({study.divisions(split)})" for split in study.splits)
+        + ", all arms on the same ones.",
         f"The arms were: {'; '.join(_arm_words(study, name) for name in study.arms)}.",
     ]
+    if data.get("descriptors"):
+        said.append(
+            f"All arms were given these columns as well: {listed([tidy(name) for name in data['descriptors']])}."
+        )
     if study.main is not None:
         said.append(
             f"The pre-trained network was {tidy(model['name'])} ({_checksum(model)}"
@@ -131,10 +136,6 @@ def _versions(found: Any) -> str:
 
 def _own_version() -> str:
     return versions().get("mesomer", "from source")
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(tidy(word) for word in words)
 
 
 def files_here(study: Study) -> list[tuple[str, str]]:

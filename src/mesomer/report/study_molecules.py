@@ -1,12 +1,14 @@
 """What the stored predictions add to the scores: the spread of the labels, and the interval over test molecules.
 
 Decided: the interval over molecules draws the same molecules in every repeat, as repeats predict the same ones again;
-scores of a repeat are those of its pooled out-of-fold predictions. It takes the trained models as given and stands
+scores of a repeat are those of its pooled out-of-fold predictions. On scaffold splits whole scaffolds are drawn, each
+molecule without rings alone. It takes the trained models as given and stands
 beside the headline. It is made for a single target only: with many it would take minutes and say little more.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +28,7 @@ LEAST_OF_CLASS = 5
 
 
 def label_deviation(study: Study, target: str, predictions: Predictions | None) -> float | None:
-    """Standard deviation of a target's labels: as the study says, else from the predictions, else None."""
+    """Standard deviation of all labels of a target; of an older study's folder that of the predicted ones, if any."""
     said = study.target(target).get("deviation")
     if said is not None:
         return float(said)
@@ -56,7 +58,8 @@ def over_molecules(
     """95 % interval of the gain when only the test molecules are drawn anew; None where it cannot be made."""
     task = str(study.target(study.targets[0]).get("task", ""))
     kind = {"classification": "binary"}.get(task, task)
-    able = kind in ("regression", "binary") and study.metric in METRICS[kind] and study.folded(split)
+    able = kind in ("regression", "binary") and study.metric in METRICS[kind]
+    able = able and (study.folded(split) or study.fixed(split))
     if predictions is None or not able or len(study.targets) != 1:
         return None
     repeats = [int(r) for r in np.unique(predictions.repeat) if _whole(study, split, pair, int(r))]
@@ -68,6 +71,9 @@ def over_molecules(
     _, two = _by_molecule(second, rows, repeats)
     known = np.isfinite(truth) & np.isfinite(one).all(1) & np.isfinite(two).all(1)
     truth, one, two = truth[known], one[known], two[known]
+    groups = _scaffolds(study, rows[known]) if "scaffold" in study.rule(split) else None
+    if groups is not None and len(set(groups)) < LEAST_MOLECULES:
+        return None
     rare = kind == "binary" and min((truth == 1).sum(), (truth == 0).sum()) < LEAST_OF_CLASS
     if len(truth) < LEAST_MOLECULES or rare:
         return None
@@ -77,7 +83,17 @@ def over_molecules(
         return float(np.mean([compute(labels, column) for column in predicted.T]))
 
     draws = int(np.clip(_WORK / one.size, LEAST_DRAWS, MOST_DRAWS))
-    return bootstrap_molecules([truth], [one], [two], score, study.better, draws=draws)
+    drawn = None if groups is None else [groups]
+    return bootstrap_molecules([truth], [one], [two], score, study.better, draws=draws, groups=drawn)
+
+
+def _scaffolds(study: Study, rows: NDArray) -> list[str]:
+    """The scaffold of each molecule of the table's rows; one without rings stands for itself."""
+    from mesomer.chem.scaffolds import scaffold
+
+    with open(study.folder / "molecules.csv", encoding="utf-8", newline="") as handle:
+        smiles = {int(line["row"]): line["smiles"] for line in csv.DictReader(handle)}
+    return [scaffold(smiles[int(row)], chirality=False) or f"row {row}" for row in rows]
 
 
 def _whole(study: Study, split: str, pair: Pairing, repeat: int) -> bool:

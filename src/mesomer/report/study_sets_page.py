@@ -116,14 +116,13 @@ def sets_table(results: Sequence[SetResult]) -> Table:
     rows = []
     for result in results:
         speak, primary, best = speech(result.study), result.split.primary, result.split.best_reference
-        design = result.study.facts["design"]
         rows.append(
             [
                 result.set,
                 f"{result.model}, {result.split.split}",
                 NONE if primary is None else primary.verdicts[1],
                 f"{int(result.study.facts['data']['molecules']):,}",
-                f"{design['repeats']} x {design['folds']}"
+                result.study.divisions(result.split.split)
                 + (f", {result.split.table.missing} missing" if result.split.table.missing else ""),
                 speak.scored(),
                 NONE if primary is None else speak.signed(primary.gain),

@@ -114,12 +114,33 @@ def headline(study: Study, found: Sequence[SplitVerdict]) -> str:
             "from random weights."
         )
     split = headline_split(found)
+    if split is None and found and all(study.fixed(one.split) for one in found):
+        return _fixed_sentence(study, found[0])
     if split is None:
         return (
             "Nothing can be said yet: no kind of split has two folds that the pre-trained network and its twin "
             "have both finished."
         )
     return _sentence(study, split)
+
+
+def _fixed_sentence(study: Study, split: SplitVerdict) -> str:
+    """What a single division of the molecules can say, which is no verdict."""
+    assert study.main is not None
+    speak, arms = speech(study), (study.main, study.twins[study.main])
+    first, second = (split.table.mean(arm) if arm in split.table.scores else math.nan for arm in arms)
+    if not math.isfinite(first) or not math.isfinite(second):
+        return "Nothing can be said yet: the pre-trained network and its twin have not both finished."
+    gain = (first - second) * (1 if study.better == "max" else -1)
+    unit = f" {speak.unit}" if speak.unit else ""
+    among = ""
+    if split.molecules is not None:
+        among = f" (95 % interval over its test molecules {speak.interval(*split.molecules)})"
+    return (
+        f"On the one division of the {tidy(split.split)} splits the {speak.metric} of the pre-trained network is "
+        f"{speak.size(gain)}{unit} {speak.way(gain)} than that of the same network from random weights{among}; one "
+        "division cannot say whether pre-training helps on others."
+    )
 
 
 def _sentence(study: Study, split: SplitVerdict) -> str:
@@ -134,11 +155,13 @@ def _sentence(study: Study, split: SplitVerdict) -> str:
     words = {
         HELPS: "pre-training helps",
         HURTS: "pre-training hurts",
-        EQUAL: f"pre-training makes no practical difference (surely less than {zone} either way)",
+        EQUAL: f"pre-training makes no practical difference (the interval lies within {zone} either way)",
         UNDECIDED: "it is undecided whether pre-training helps",
     }[primary.verdict]
     if "more than the zone" in primary.verdicts[1]:
         words += f" by more than the {zone} that count"
+    elif "small" in primary.verdicts[1]:
+        words += ", detectably but by little"
     score = f"mean {speak.metric} over {speak.mean_of_targets} targets" if speak.several else speak.metric
     sentence = (
         f"{start}{words}: the {score} of the pre-trained network is {speak.moved(primary)} than that of the same "
@@ -182,9 +205,14 @@ def detectable_sentence(study: Study, split: SplitVerdict) -> str:
 
 def needed_sentence(study: Study, split: SplitVerdict) -> str:
     """What would settle an undecided headline; empty where it is decided."""
-    if split.needed is None or split.primary is None:
+    primary, speak = split.primary, speech(study)
+    if primary is not None and primary.verdict == UNDECIDED and primary.detectable <= primary.zone:
+        return (
+            "Undecided is not “no difference”. The design is fine enough for a difference that counts; chance left "
+            "this one between the two answers, and more repeats or molecules would settle it."
+        )
+    if split.needed is None or primary is None:
         return ""
-    speak = speech(study)
     molecules = int(study.facts["data"]["molecules"])
     ways = []
     if split.needed.repeats is not None:
@@ -196,7 +224,7 @@ def needed_sentence(study: Study, split: SplitVerdict) -> str:
     alone = ", each alone" if len(ways) > 1 else ""
     return (
         "Undecided is not “no difference”: a difference that counts and none both fit what was seen. To find one "
-        f"of {speak.size(split.primary.zone)} four times out of five would take {' or '.join(ways)}{alone}."
+        f"of {speak.size(primary.zone)} four times out of five would take {' or '.join(ways)}{alone}."
     )
 
 
@@ -237,6 +265,11 @@ def _split_cautions(study: Study, split: SplitVerdict, speak: Speech) -> list[st
         said.append(
             f"{_capital(name)} splits: the pre-trained network is not shown to beat “{floor}”: "
             f"{speak.moved(split.floor)}. It may have learnt nothing that could help or hurt."
+        )
+    if study.fixed(name):
+        said.append(
+            f"{_capital(name)} splits are one and the same division: repeats differ in the training alone, and no "
+            "interval over them says anything of other test molecules, so there is none."
         )
     if split.primary is not None and split.primary.folds < FEW:
         said.append(

@@ -6,6 +6,8 @@ Decided:
   headline answers.
 * Kinds of split are analysed apart and never pooled. If more than half of the test molecules are in the pre-training
   corpus, the headline and the comparison with the baselines use the others only.
+* Repeats on one fixed division (`deterministic`) differ in the training alone, and an interval over them is several
+  times too narrow for a claim about other test molecules: there are mean scores, and an interval over its molecules.
 """
 
 from __future__ import annotations
@@ -76,7 +78,7 @@ class SplitVerdict:
     ratio: float
     arms: list[ArmFigures]
     primary: Contrast | None
-    """The headline: None with fewer than two finished folds, or without a twin."""
+    """The headline: None with fewer than two finished folds, without a twin, or on one fixed division."""
     on_novel: bool
     """Whether the headline is judged on molecules outside the pre-training corpus only."""
     novel: Contrast | None
@@ -125,7 +127,7 @@ def _split(
     study: Study, split: str, predictions: Predictions | None, others: dict[tuple[str, str], dict[str, list[float]]]
 ) -> SplitVerdict:
     table, novel_table = balanced(study, split), balanced(study, split, novel=True)
-    ratio, overlap, main = size_ratio(study, split), overlap_share(study, split), study.main
+    ratio, overlap, main, fixed = size_ratio(study, split), overlap_share(study, split), study.main, study.fixed(split)
     on_novel = overlap is not None and overlap > MOST_OVERLAP and len(novel_table.folds) >= LEAST
     asked = novel_table if on_novel else table
     headline = [] if main is None else [Pairing(main, study.twins[main])]
@@ -136,12 +138,13 @@ def _split(
     ranked = {arm: scores for arm, scores in table.scores.items() if arm in learners}
 
     def answers(pairs: Sequence[Pairing], source: Balanced) -> list[Contrast]:
-        return compare_arms([Question(pair, source, study.zone) for pair in pairs], ratio, study.better)
+        questions = [] if fixed else [Question(pair, source, study.zone) for pair in pairs]
+        return compare_arms(questions, ratio, study.better)
 
     primary = next(iter(answers(headline, asked)), None)
     against_references = answers(references, asked)
-    targets, untold = _targets(study, split, headline, ratio, predictions)
-    single = primary is not None and not on_novel and not table.failures
+    targets, untold = ([], []) if fixed else _targets(study, split, headline, ratio, predictions)
+    single = (primary is not None or (fixed and headline)) and not on_novel and not table.failures
     return SplitVerdict(
         split=split,
         table=table,
@@ -160,10 +163,12 @@ def _split(
         against_references=against_references,
         best_reference=_best(study, against_references, asked),
         floor=next(iter(answers(floors, asked)), None),
-        pairs=tukey(ranked, ratio, study.better) if len(ranked) > 1 and len(table.folds) >= LEAST else None,
+        pairs=tukey(ranked, ratio, study.better)
+        if len(ranked) > 1 and len(table.folds) >= LEAST and not fixed
+        else None,
         targets=targets,
         untold=untold,
-        curve=_curve(study, split, table, headline, ratio),
+        curve=_curve(study, split, table, [] if fixed else headline, ratio),
         molecules=over_molecules(study, split, headline[0], predictions) if single else None,
         needed=_needed(study, split, primary, ratio),
     )
@@ -197,7 +202,7 @@ def _figures(
     mean = low = high = float("nan")
     if arm.name in table.scores and table.folds:
         mean = table.mean(arm.name)
-        if len(table.folds) >= LEAST:
+        if len(table.folds) >= LEAST and not study.fixed(split):
             low, high = resampled_t(table.scores[arm.name], ratio).interval()
     runs = [run for cell, run in study.runs.items() if (cell.split, cell.arm, cell.labels) == (split, arm.name, None)]
     return ArmFigures(
@@ -260,6 +265,8 @@ def _targets(
 def _needed(study: Study, split: str, primary: Contrast | None, ratio: float) -> Needed | None:
     if primary is None or primary.verdict != "undecided" or primary.spread == 0:
         return None
+    if primary.detectable <= primary.zone:
+        return None  # fine enough: chance left it undecided
     folds = study.folds_of(split) if study.folded(split) else None
     design = Design(primary.folds, ratio, None if folds is None or primary.folds % folds else folds)
     return needed(study.zone, primary.spread, design, int(study.facts["data"]["molecules"]))

@@ -1,7 +1,7 @@
 """The corrected resampled t: how far do two arms differ, when their scores come from overlapping splits?
 
 Decided: the interval is the headline, p is beside it. Training parts of repeated cross-validation overlap, so that a
-plain paired t over 25 folds rejects a true null in 40 to 70 % of all data sets; the correction of Nadeau and Bengio
+plain paired t over 25 folds rejects a true null many times too often; the correction of Nadeau and Bengio
 adds test/train to the variance of the mean and brings that back to 5 %. The Bayesian reading has the same location,
 scale and degrees of freedom, so one formula serves both and nothing is sampled.
 Sources: C. Nadeau, Y. Bengio, Machine Learning 52 (2003) 239; G. Corani, A. Benavoli, Machine Learning 100 (2015) 285.

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mesomer.errors import MesomerError
+from mesomer.files import atomic_write
 from mesomer.progress import say
 from mesomer.run import TimeUp
 
 PUBLISHED = Path(__file__).resolve().parent / "published"
+PUBLISHED_NAME = "published.txt"
+"""In the folder of a campaign: the name of the scores that its page shows beside its own."""
 
 
 class Planned(NamedTuple):
@@ -48,7 +51,10 @@ def run_all(studies: Sequence[Planned], folder: str | os.PathLike[str], publishe
         )
     found = page_of(done, place, published)
     if waiting:
-        raise TimeUp(f"The time was up for {', '.join(waiting)}; the page in {place} is about what is finished.")
+        left_out = "".join(f" {name} is left out: {why}" for name, why in refused.items())
+        raise TimeUp(
+            f"The time was up for {', '.join(waiting)}; the page in {place} is about what is finished.{left_out}"
+        )
     return found | {"refused": refused, "state": "done"}
 
 
@@ -58,7 +64,16 @@ def page_of(folders: Sequence[Path], output: Path, published: str | None = None)
 
     rows = [] if published is None else read_published(published)
     made = write_comparison(folders, output, rows)
+    if published is not None:
+        with atomic_write(output / PUBLISHED_NAME) as temporary:
+            temporary.write_text(published + "\n", encoding="utf-8")
     return {"sentences": made.sentences, "report": str(made.path), "output": str(output), "studies": len(folders)}
+
+
+def published_of(folder: Path) -> str | None:
+    """The published scores beside which the page of a folder was made."""
+    kept = folder / PUBLISHED_NAME
+    return kept.read_text(encoding="utf-8").strip() if kept.is_file() else None
 
 
 def study_folders(folder: Path) -> list[Path]:

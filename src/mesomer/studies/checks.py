@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 from mesomer.chem.inchi import skeleton
 from mesomer.data.splits import Split, find_rule
 from mesomer.errors import MesomerError
-from mesomer.metrics import spearman
+from mesomer.metrics import roc_auc, spearman
 from mesomer.statistics import cross_validation, smallest_detectable
 from mesomer.studies.design import StudyOptions, rule_of
 from mesomer.studies.molecules import StudyData, draw
+from mesomer.studies.scoring import Labels, can_judge
 from mesomer.training.predictor import RDKIT_DESCRIPTORS
 
 LEAST_IN_FOLD = 10
+LEAST_IN_TEST = 5
+"""Of a drawn or uneven division; below it nothing is judged."""
+FEW_TO_JUDGE, FEW_TO_CHOOSE = 30, 10
 LEAST_OF_CLASS = 2
 RARE = 0.05
 DISGUISED = 0.99
@@ -105,10 +109,13 @@ def check_columns(study: StudyData) -> None:
             both = ~np.isnan(values) & ~np.isnan(study.data.y[:, at])
             if both.sum() < LEAST_IN_FOLD:
                 continue
-            found = abs(spearman(study.data.y[both, at], values[both]))
+            labels = study.data.y[both, at]
+            found, words = abs(spearman(labels, values[both])), "|Spearman|"
+            if target.type == "binary" and len(np.unique(labels)) == 2:  # ranks of two values correlate 0.87 at most
+                found, words = max((found, words), (abs(2 * roc_auc(labels, values[both]) - 1), "|2 AUC - 1|"))
             if found > DISGUISED:
                 raise MesomerError(
-                    f"The feature column {name!r} is the target {target.name!r} in disguise (|Spearman| {found:.3f}).",
+                    f"The feature column {name!r} is the target {target.name!r} in disguise ({words} {found:.3f}).",
                     "Leave it out of --descriptors: it will not be known for new molecules.",
                 )
 
@@ -117,11 +124,18 @@ def check_splits(study: StudyData, split: str, drawn: Sequence[Split], repeats: 
     """Stops at divisions that could neither teach nor judge; notes on the others."""
     for one in drawn:
         require_apart(study, split, one)
+    smallest = min(len(one.test) for one in drawn)
+    if smallest < LEAST_IN_TEST:
+        raise MesomerError(
+            f"A test part of the {split} splits has {smallest} molecules, too few to judge by.",
+            "Use --splits random, whose folds are of one size, or more molecules.",
+        )
     notes = _scaffold_notes(study, split, drawn, folds)
     problem = next((text for one in drawn if (text := missing_class(study, one, one.train, one.test))), None)
     if problem is not None:
         raise MesomerError(f"With the {split} splits {problem}.", _largest(study, split, repeats, folds))
-    return notes + _single_notes(split) + _size_notes(split, drawn) + _absent_notes(study, split, drawn)
+    notes += _single_notes(split) + _size_notes(split, drawn) + _small_notes(split, drawn)
+    return notes + _absent_notes(study, split, drawn) + _unjudged_notes(study, split, drawn)
 
 
 def require_apart(study: StudyData, split: str, one: Split) -> None:
@@ -229,6 +243,35 @@ def _size_notes(split: str, drawn: Sequence[Split]) -> list[Check]:
     ]
 
 
+def _small_notes(split: str, drawn: Sequence[Split]) -> list[Check]:
+    """Parts so small that a score over them is itself a matter of luck."""
+    test, valid = (min(len(one.parts[part]) for one in drawn) for part in ("test", "valid"))
+    if test >= FEW_TO_JUDGE and valid >= FEW_TO_CHOOSE:
+        return []
+    return [
+        Check(
+            "small parts", "caution",
+            f"The smallest test part of the {split} splits has {test} molecules, the smallest validation part, which "
+            f"chooses setting and epoch, {valid}: a score over so few is itself known roughly only.",
+        )
+    ]  # fmt: skip
+
+
+def _unjudged_notes(study: StudyData, split: str, drawn: Sequence[Split]) -> list[Check]:
+    """Validation parts in which the metric is not defined for any target."""
+    labels = Labels(study.data.targets, study.data.y)
+    poor = sum(not can_judge(labels, one.valid) for one in drawn)
+    if not poor:
+        return []
+    return [
+        Check(
+            "validation without a score", "caution",
+            f"In {poor} of {len(drawn)} {split} folds the validation part has one class only: there no setting is "
+            "searched, and the loss chooses the epoch, for all arms alike. Consider --splits stratified.",
+        )
+    ]  # fmt: skip
+
+
 def _absent_notes(study: StudyData, split: str, drawn: Sequence[Split]) -> list[Check]:
     """Targets of several that cannot be judged in some fold."""
     poor: Counter[str] = Counter()
@@ -266,8 +309,8 @@ def data_checks(study: StudyData) -> list[Check]:
     alike = tuple(data.rows[at] for at, key in enumerate(study.keys) if groups[skeleton(key)] > 1)
     if alike:
         sentence = (
-            f"{len(alike):,} molecules differ from another one only in stereo, isotopes or the place of a proton; such "
-            "molecules are kept in one fold."
+            f"{len(alike):,} molecules differ from another one only in stereo, isotopes or the place of a proton; "
+            "splits into folds keep them together, published rules need not."
         )
         notes.append(Check("same skeleton", "info", sentence, alike[:SHOWN], tuple(_smiles(study, alike[:4]))))
     return notes + _rare_classes(study)

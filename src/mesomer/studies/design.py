@@ -22,6 +22,7 @@ DEFAULT_SPLITS = ("scaffold", "random")
 FOLDS, REPEATS, REPEATS_OF_LARGE_SETS, LARGE = 5, 5, 3, 5000
 PRECISION_WORDS = {"32": "float32", "bf16": "bfloat16"}
 TRIALS, EPOCHS, LEAST_EPOCHS = 4, 30, 10
+"""Settings that an arm tries, which is as many as there are; epochs at most; epochs that planning leaves at least."""
 LABEL_SHARES = (0.1, 0.3)
 LEAST_LABELS = 20
 """Labels of the smallest point of a learning curve."""
@@ -84,6 +85,8 @@ class StudyOptions:
         for name, bound in (least | ({} if self.repeats is None else {"repeats": 1})).items():
             if getattr(self, name) < bound:
                 raise MesomerError(f"--{name} is {getattr(self, name)}, and must be {bound} or more.")
+        if self.trials > TRIALS:
+            raise MesomerError(f"--trials is {self.trials}, and every arm has {TRIALS} settings to try at most.")
         for share in self.label_shares:
             if not 0 < share < 1:
                 raise MesomerError(

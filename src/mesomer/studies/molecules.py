@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mesomer.chem.descriptors import count_ecfp, descriptors_200
 from mesomer.chem.inchi import inchi_keys, skeleton
+from mesomer.data.geometry import placed_graphs
 from mesomer.data.labels import Labelled, read_labels
 from mesomer.data.splits import Split, find_rule, read_splits, splits_for, write_splits
 from mesomer.data.splits.base import Groups, Molecules, group_rows, join_groups
@@ -28,6 +29,7 @@ from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write
 from mesomer.studies.design import KINDS_OF_SPLIT, Cell, fold_seed
+from mesomer.studies.placed import store_coordinates, with_stored_coordinates
 from mesomer.training.checkpoint import encoder_of, load_model
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import molecule_vectors
@@ -81,7 +83,7 @@ class StudyData:
     data: PropertyData
     keys: list[str]
     splits: dict[tuple[str, int, int], Split] = field(default_factory=dict)
-    _vectors: dict[int | None, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    _vectors: dict[tuple[int, bytes] | None, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def base(self) -> Encoder:
@@ -129,21 +131,24 @@ class StudyData:
         names = (*self.data.descriptor_names, RDKIT_DESCRIPTORS)
         return replace(self.data, descriptors=np.concatenate([*own, rich], 1), descriptor_names=names)
 
-    def vectors(self, seed: int | None) -> NDArray[np.float32]:
-        """Vectors of the frozen encoder and the feature columns; with a seed, of the network with random weights."""
-        if seed not in self._vectors:
-            kept: dict[int | None, NDArray[np.float32]] = {
-                at: x for at, x in self._vectors.items() if at is None
-            }  # of random ones the last alone
+    def vectors(self, seed: int | None, train: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Vectors of the frozen encoder and the feature columns; with a seed, of the network with random weights, whose
+        scales are those of the molecules in `train`.
+        """
+        key = None if seed is None else (seed, train.tobytes())
+        if key not in self._vectors:
+            others = [at for at in self._vectors if at is not None]
+            for at in others:  # of random ones the last alone
+                del self._vectors[at]
             encoder = self.base if seed is None else fresh_encoder(self.base, seed)
             device = self.context.device
 
             def compute() -> NDArray[np.float32]:
-                return molecule_vectors(encoder.to(device).eval(), self.data, device)
+                return molecule_vectors(encoder.to(device).eval(), self.data, device, None if seed is None else train)
 
             found = self._kept("vectors", compute) if seed is None else compute()
-            self._vectors = kept | {seed: self._with_columns(found)}
-        return self._vectors[seed]
+            self._vectors[key] = self._with_columns(found)
+        return self._vectors[key]
 
     def _kept(self, name: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Features that are stored in the study folder, computed by the first process that needs them."""
@@ -184,8 +189,11 @@ def read_molecules(source: Source, coordinates: bool = False) -> StudyData:
     table = open_table(source.data, source.smiles_column, source.max_atoms)
     extra = table.named_columns([name for name in source.descriptors if name != RDKIT_DESCRIPTORS])
     labelled = read_labels(table, table.named_columns(source.targets), source.task, conditions=extra)
-    data = property_data(labelled, source.descriptors, coordinates)
+    data = property_data(labelled, source.descriptors)
     check_range(data)
+    if coordinates:
+        stored = with_stored_coordinates(source.folder, data.smiles, data.graphs)
+        data = replace(data, graphs=stored or placed_graphs(data.graphs, labelled.mols))
     return StudyData(source, labelled, data, inchi_keys(labelled.mols, labelled.canonical))
 
 
@@ -215,7 +223,9 @@ def splits_path(folder: Path, split: str) -> Path:
 
 
 def store_splits(study: StudyData, drawn: dict[str, list[Split]]) -> None:
-    """Writes all divisions and takes them on."""
+    """Writes all divisions, takes them on, and keeps the coordinates of atoms beside them, if there are any."""
+    if study.data.graphs[0].coordinates is not None:
+        store_coordinates(study.source.folder, study.data.smiles, study.data.graphs)
     for split, found in drawn.items():
         write_splits(splits_path(study.source.folder, split), found, study.data.rows, study.data.smiles)
         study.splits |= {(split, one.repeat, one.fold): one for one in found}
@@ -243,7 +253,7 @@ def hold(study: StudyData) -> None:
 
 def opened(source: Source, splits: tuple[str, ...], coordinates: bool) -> StudyData:
     """The molecules with their stored splits, read once in each process."""
-    if not _held or _held[0].source != source:
+    if not _held or _held[0].source != source or (coordinates and _held[0].data.graphs[0].coordinates is None):
         hold(read_molecules(source, coordinates))
     study = _held[0]
     known = {split for split, _, _ in study.splits}

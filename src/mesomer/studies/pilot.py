@@ -15,7 +15,7 @@ from mesomer.statistics import Design as Folds
 from mesomer.statistics import Pilot, cross_validation, outlook, pilot_spread
 from mesomer.studies.arms import Job
 from mesomer.studies.arms.fragments import FOREST
-from mesomer.studies.design import Cell, Design
+from mesomer.studies.design import Cell, Design, cells_of
 from mesomer.studies.molecules import Source, StudyData, opened
 from mesomer.studies.plan import Costs
 from mesomer.studies.processes import in_processes
@@ -33,7 +33,6 @@ class Forest:
 
     source: Source
     splits: tuple[str, ...]
-    coordinates: bool
     split: str
     fold: int
     seed: int
@@ -41,7 +40,7 @@ class Forest:
 
 def grow(task: Forest) -> tuple[str, int, int, float]:
     """Split, fold, seed and the score on the test part."""
-    study = opened(task.source, task.splits, task.coordinates)
+    study = opened(task.source, task.splits, coordinates=False)  # forests on fragments have no use for any
     cell = Cell(task.split, 0, task.fold, FOREST.name)
     found = study.split_of(cell)
     job = Job(study, replace(found, seed=(found.seed + task.seed) % 2**32), 1, 1, 1, None)
@@ -50,11 +49,11 @@ def grow(task: Forest) -> tuple[str, int, int, float]:
     return task.split, task.fold, task.seed, score
 
 
-def run_pilot(study: StudyData, design: Design, coordinates: bool, jobs: int) -> dict[str, Pilot]:
+def run_pilot(study: StudyData, design: Design, jobs: int) -> dict[str, Pilot]:
     """The spread of each kind of split that has folds."""
     kinds = [split for split in design.splits if design.folds_of(split) > 1]
     tasks = [
-        Forest(study.source, design.splits, coordinates, split, fold, seed)
+        Forest(study.source, design.splits, split, fold, seed)
         for fold in range(design.folds) for split in kinds for seed in SEEDS
     ]  # fmt: skip
     scores: dict[tuple[str, int], dict[int, float]] = {}
@@ -96,10 +95,7 @@ def _row(pilot: Pilot, folds: Folds, design: Design, costs: Costs, jobs: int, zo
     repeats, count = folds.repeats or 1, folds.folds or 1
     other = replace(design, repeats=repeats, folds=count)
     seconds = costs.total(other, jobs)
-    cells = (
-        len(design.arms) * len(design.splits) * repeats * count
-        + len(design.label_counts) * len(design.arms) * len(design.splits) * count
-    )
+    cells = len(cells_of(other, lambda cell: 0.0))
     return {
         "repeats": repeats, "folds": count, "mde": seen.detectable, "mde_low": seen.detectable_low,
         "mde_high": seen.detectable_high, "can_show_equality": seen.can_show_equality, "cells": cells,

@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mesomer.data.splits import find_rule
 from mesomer.errors import MesomerError
 from mesomer.progress import Progress, duration
-from mesomer.statistics import cross_validation
 from mesomer.studies.arms import ARMS, Arm, Job
-from mesomer.studies.design import LEAST_EPOCHS, Cell, Design, StudyOptions, cells_of, label_counts
+from mesomer.studies.design import LEAST_EPOCHS, Cell, Design, StudyOptions, cells_of, label_counts, rule_of
 from mesomer.studies.molecules import StudyData
 
 SPARE = 1.1
@@ -127,12 +127,15 @@ def fit_into(design: Design, costs: Costs, minutes: float | None, jobs: int) -> 
 
 def in_words(design: Design, costs: Costs, jobs: int) -> str:
     """What will be run and how long it takes, for the console."""
-    kinds = " and ".join(design.splits)
+    rules = {split: find_rule(rule_of(split)) for split in design.splits}
+    kinds = " and ".join(
+        f"{split} splits ({rule.divisions(design.repeats, design.folds)})" for split, rule in rules.items()
+    )
     trials = "no search" if design.trials == 1 else f"{design.trials} settings each"
     curve = f", learning curve at {', '.join(map(str, design.label_counts))} labels" if design.label_counts else ""
     count = len(cells_of(design, lambda cell: 0.0))
     return (
-        f"{len(design.arms)} arms on {kinds} splits, {cross_validation(design.repeats, design.folds)}, {trials}, "
+        f"{len(design.arms)} arms on {kinds}, {trials}, "
         f"{design.epochs} epochs at most{curve}: {count:,} cells, at most about "
         f"{duration(costs.total(design, jobs))} on {jobs} {'process' if jobs == 1 else 'processes'}."
     )

@@ -1,8 +1,7 @@
 """From the cells to the tables: `results.csv` and `predictions.csv`, made anew from what is finished.
 
 Decided: scores are computed here and nowhere else, from the stored predictions and `molecules.csv`; so they can be made
-again without training, and a corpus that is named later gives the scores outside it. Cells of parts that lie beside
-each other in one folder are read together.
+again without training. Cells of parts that lie beside each other in one folder are read together.
 """
 
 from __future__ import annotations
@@ -82,6 +81,8 @@ def targets_json(labels: Labels, units: Sequence[str]) -> list[dict[str, Any]]:
     found = []
     for target, unit, y in zip(labels.targets, units, labels.y.T, strict=True):
         one = {"name": target.name, "task": target.type, "classes": list(target.classes), "labels": int((y == y).sum())}
+        if target.type == "regression":
+            one["deviation"] = float(np.nanstd(y))
         if target.classes:
             one["class_counts"] = [int((y == at).sum()) for at in range(len(target.classes))]
         found.append(one | ({"unit": unit} if unit else {}))

@@ -23,7 +23,7 @@ from mesomer.machine import machine, versions
 from mesomer.progress import Progress, duration
 from mesomer.report.study_text import target_words
 from mesomer.run import RunFolder, TimeUp, read_manifest
-from mesomer.studies.campaign import page_of, study_folders
+from mesomer.studies.campaign import page_of, published_of, study_folders
 from mesomer.studies.cells import WORK, Task, Training, cell_path, run_cell
 from mesomer.studies.checks import Check, require_apart
 from mesomer.studies.design import PRECISION_WORDS, Cell, Design, StudyOptions, cells_of, dealt
@@ -223,7 +223,7 @@ def _pilot(
     request: Request, options: StudyOptions, ready: Prepared, design: Design, costs: Costs
 ) -> dict[str, Any] | None:
     """What `pilot.json` says; None where no kind of split has folds."""
-    pilots = run_pilot(ready.study, design, ready.coordinates, request.jobs)
+    pilots = run_pilot(ready.study, design, request.jobs)
     if not pilots:
         return None
     zone = zone_of(ready.labels, options.zone, options.repeat_error)
@@ -241,7 +241,7 @@ def _facts(
         "data": {
             "file": request.data_name, "sha256": request.inputs.get(request.data_name, ""), "molecules": len(labelled),
             "rows": labelled.table_rows, "rejected": labelled.rejects.total,
-            "targets": targets_json(ready.labels, ready.units),
+            "targets": targets_json(ready.labels, ready.units), "descriptors": list(request.source.descriptors),
         },
         "model": {
             "name": request.label or request.source.model,
@@ -371,7 +371,7 @@ def again(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not (path / "study.json").exists() and (several := study_folders(path)):
         for one in several:
             report_of(one)
-        return page_of(several, path) | {"state": "report"}
+        return page_of(several, path, published_of(path)) | {"state": "report"}
     if not (path / "study.json").exists() or sorted(path.glob("part-*-of-*")):
         join_parts(path)
     return report_of(path) | {"output": str(path), "state": "report"}

@@ -84,6 +84,12 @@ def headline(labels: Labels, positions: NDArray[np.integer], predicted: NDArray[
     return scores(labels, positions, predicted)[MEAN][labels.metric]
 
 
+def can_judge(labels: Labels, positions: NDArray[np.integer]) -> bool:
+    """Whether the study's metric is defined on these molecules: not where each target has one class only."""
+    width = class_columns(labels.targets)[-1][1].stop
+    return bool(np.isfinite(headline(labels, positions, np.full((len(positions), width), 0.5))))
+
+
 def zone_of(labels: Labels, given: float | None, repeat_error: float | None) -> dict[str, object]:
     """The smallest difference that matters: `value`, `metric`, and where it comes from."""
     metric, several = labels.metric, len(labels.targets) > 1
@@ -92,8 +98,17 @@ def zone_of(labels: Labels, given: float | None, repeat_error: float | None) -> 
             raise MesomerError(f"--zone is {given}, and must be above 0.")
         return {"value": given, "metric": metric, "source": "given"}
     if metric not in SCALED:
+        if repeat_error is not None:
+            raise MesomerError(
+                "--repeat_error is in the unit of the labels, and these are classes.", f"Give --zone in {metric}."
+            )
         return {"value": AREA_ZONE, "metric": metric, "source": f"default: {AREA_ZONE:g}"}
-    if repeat_error is not None and not several:
+    if repeat_error is not None and several:
+        raise MesomerError(
+            "--repeat_error is the error of one assay, and there are several targets.",
+            "Give --zone in standard deviations of the labels.",
+        )
+    if repeat_error is not None:
         value = default_zone(metric, repeat_error=repeat_error)
         return {"value": value, "metric": metric, "source": f"{REPEAT_ERROR_SHARE:g} of the assay's repeat error"}
     deviation = 1.0 if several else float(labels.deviations[0])

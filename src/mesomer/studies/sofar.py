@@ -64,4 +64,6 @@ class SoFar:
         positions = np.array([self._places[row] for row in found["rows"]])
         key = (cell.split, cell.repeat, cell.fold)
         self._scores[*key, cell.arm] = headline(self._labels, positions, np.array(found["predicted"]))
-        self._sizes[key] = (found["sizes"]["test"], found["sizes"]["train"] + found["sizes"]["valid"])
+        sizes, folded = found["sizes"], self._design.folds_of(cell.split) > 1
+        # as in the report: the validation part of a fold belongs to its training part, that of a drawn split does not
+        self._sizes[key] = (sizes["test"], sizes["train"] + (sizes["valid"] if folded else 0))

@@ -276,13 +276,15 @@ def settle_summary(encoder: Encoder, data: PropertyData, positions: NDArray[np.i
 
 
 @torch.inference_mode()
-def molecule_vectors(encoder: Encoder, data: PropertyData, device: torch.device) -> NDArray[np.float32]:
-    """The encoder's vectors of all molecules [M, width]; an untrained summary takes its scales from all of them, in a
-    copy: the encoder stays as it is.
+def molecule_vectors(
+    encoder: Encoder, data: PropertyData, device: torch.device, scales: NDArray[np.integer] | None = None
+) -> NDArray[np.float32]:
+    """The encoder's vectors of all molecules [M, width]; an untrained summary takes its scales from the molecules in
+    `scales` (all of them if None), in a copy: the encoder stays as it is.
     """
     if encoder.summary is not None and encoder.summary.standard.untouched:
         encoder = copy.deepcopy(encoder)
-        settle_summary(encoder, data, np.arange(len(data.y)), device)
+        settle_summary(encoder, data, np.arange(len(data.y)) if scales is None else scales, device)
     found: NDArray[np.float32] | None = None
     for part, batch in batches_of(data, np.arange(len(data.y))):
         moved = batch.to(device)

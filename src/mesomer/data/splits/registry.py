@@ -43,6 +43,14 @@ class Rule:
     guards: bool = False
     """Whether duplicates stay in one part by construction."""
 
+    def divisions(self, repeats: int, folds: int) -> str:
+        """How the molecules are divided by so many repeats, in words."""
+        if self.folded:
+            return f"{repeats} x {folds} folds"
+        if not self.seeded:
+            return f"one division, {repeats} training{'s' if repeats != 1 else ''}"
+        return f"{repeats} drawn division{'s' if repeats != 1 else ''}"
+
 
 _MORE = "More molecules are needed."
 RULES: dict[str, Rule] = {

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from mesomer.studies.arms.base import Arm, Job, Predicted, Setting
+from mesomer.studies.scoring import Labels, can_judge
 from mesomer.training.finetune_cell import Cells
 from mesomer.training.finetune_plan import Cell, FinetuneOptions, PropertyData
 from mesomer.training.ledger import Diverged, StepReport
@@ -63,8 +64,13 @@ class Finetuned(Arm):
     def _options(self, job: Job, setting: Setting) -> FinetuneOptions:
         return FinetuneOptions(
             epochs=job.epochs, batch_size=job.batch_size, patience=job.patience, scratch=self.scratch, seed=job.seed,
-            warmup_epochs=min(WARMUP_EPOCHS, job.epochs / 4), **setting,
+            warmup_epochs=min(WARMUP_EPOCHS, job.epochs / 4), select=self._select(job), **setting,
         )  # fmt: skip
+
+    def _select(self, job: Job) -> str:
+        """By the metric, or by the loss where the validation part has one class only."""
+        data = job.study.data
+        return "metric" if can_judge(Labels(data.targets, data.y), job.split.valid) else "loss"
 
     def prepare(self, job: Job) -> None:
         """Reads the encoder, and the descriptors if it wants them."""

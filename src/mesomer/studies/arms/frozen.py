@@ -51,7 +51,7 @@ class FrozenForest(Trees):
 
 def vectors(job: Job, scratch: bool) -> NDArray:
     """The vectors that an arm sees on this fold."""
-    return job.study.vectors(job.seed if scratch else None)
+    return job.study.vectors(job.seed if scratch else None, job.split.train)
 
 
 LINEAR = FrozenLinear("frozen_linear", "Frozen vectors + linear", False)
