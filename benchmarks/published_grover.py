@@ -1,7 +1,8 @@
 """The published GROVER code as a contestant; its repository (tencent-ailab/grover) is a path that the caller gives.
 
 It is run as it stands, on the CPU and in its own training mode, with one concession: its depth sampler returns a
-number, where today's numpy refuses to make one of an array. Its vocabulary is that of the molecules timed, as ours is.
+number, where today's numpy refuses to make one of an array. Its vocabulary is that of the molecules timed; ours is that
+of the prepared corpus, about twice as long.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from mesomer.encoders.base import build_encoder, sizes
 from mesomer.encoders.grover import VIEWS, Grover
 from mesomer.encoders.grover_blocks import DynamicNetworks, draw_depths
 from mesomer.encoders.grover_features import published_tables
-from mesomer.encoders.rows import node_rows
+from mesomer.encoders.rows import node_rows, table_width
 from mesomer.errors import MesomerError
 from mesomer.heads import PropertyModel
 from mesomer.outputs import Output
@@ -127,6 +127,13 @@ def test_the_published_function_mixes_batch_mates_only_if_asked():
     assert network.config()["batchwise"] is True
 
 
+def test_imported_models_take_tables_of_four_columns_or_as_many_as_a_molecule_needs():
+    graphs = graphs_of(["CCO", "CC(C)(C)C", "F[P-](F)(F)(F)(F)F", "C"])
+    widths = table_width(collate(graphs), batchwise=False)
+    assert widths.values[widths.of_molecule].tolist() == [4, 4, 6, 4]
+    assert table_width(collate(graphs[:1]), batchwise=True).values.tolist() == [2]
+
+
 @pytest.mark.parametrize("rules", ["sound", "published"])
 def test_each_variant_of_the_paper_is_another_function_of_the_same_weights(rules):
     code, graphs = disturbed(rules=rules), graphs_of(SMILES)
@@ -137,7 +144,7 @@ def test_each_variant_of_the_paper_is_another_function_of_the_same_weights(rules
         assert not close(encoded(paper, graphs)[2], vectors)
 
 
-def test_attention_over_the_molecule_is_softmax_over_its_rows(encoder):
+def test_attention_over_the_molecule_is_softmax_over_its_rows():
     """Against a plain computation, one molecule and one head at a time."""
     network = disturbed(attention="paper", blocks=1, heads=2, rules="published", batchwise=True)
     batch = collate(graphs_of(["CCO", "C", "c1ccccc1F"]))

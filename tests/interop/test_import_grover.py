@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import pickle
 import sys
@@ -13,9 +14,12 @@ import numpy as np
 import pytest
 import torch
 from reference_grover import Reference, model_names
+from small_corpora import demo_rows
+from small_models import write_table
 
 from mesomer.chem.featurize import graph_from_smiles
 from mesomer.chem.graph import collate
+from mesomer.commands.finetune import finetune
 from mesomer.commands.import_weights import import_weights
 from mesomer.encoders.grover import Grover
 from mesomer.errors import MesomerError
@@ -142,6 +146,17 @@ def test_a_bare_file_says_what_it_assumes(tmp_path):
     tensors, _, _ = official_file(activation="ReLU")
     with pytest.raises(MesomerError, match="activation"):
         imported(save(tmp_path / "b.pt", tensors), tmp_path / "other")
+
+
+def test_tensors_that_nobody_knows_are_listed_wherever_they_lie(tmp_path):
+    tensors, arguments, _ = official_file(blocks=2, activation="PReLU")
+    block = f"{ENCODER}node_blocks."
+    dead = {f"{block}1.W_i.weight": torch.ones(8, 8), f"{block}1.layernorm.bias": torch.ones(8)}
+    strange = {f"{block}0.heads.0.mpn_q.W_i.weight": torch.ones(8, 8), f"{block}1.heads.0.extra.weight": torch.ones(1)}
+    result = imported(save(tmp_path / "a.pt", tensors | dead | strange, arguments), tmp_path / "model")
+    assert set(result["unknown"]) == set(strange)
+    stored = json.loads((tmp_path / "model" / "import.json").read_text())
+    assert stored["shapes"][f"{block}0.heads.0.mpn_q.W_i.weight"] == [8, 8]
 
 
 def test_kermt_after_contrastive_pretraining(tmp_path):
@@ -287,9 +302,9 @@ def test_heads_with_vocabularies_name_as_published(official, tmp_path):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
-def finetuned_file(features, **more):
-    """A fine-tuned file of KERMT's: one task, two layers in each head."""
-    tensors, arguments, encoder = official_file(prefix="kermt.encoders.")
+def finetuned_file(features, prefix="kermt.encoders.", **more):
+    """A fine-tuned file: one task, two layers in each head."""
+    tensors, arguments, encoder = official_file(prefix=prefix)
     for view in ("atom_from_atom", "atom_from_bond"):
         tensors |= {
             f"mol_{view}_ffn.1.weight": torch.randn(5, 8 + features),
@@ -322,16 +337,41 @@ def finetuned_file(features, **more):
         ({"features_generator": ["rdkit_2d"]}, False),
     ],
 )
-def test_a_kermt_predictor_and_its_descriptors(tmp_path, more, ours):
+@pytest.mark.parametrize("source", ["grover", "kermt"])
+def test_a_predictor_and_its_descriptors(tmp_path, source, more, ours):
     """Descriptors that are normalised otherwise than ours have to be given, and the card says so."""
-    tensors, arguments, _ = finetuned_file(200, **more)
-    result = imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model", "kermt")
+    tensors, arguments, _ = finetuned_file(200, f"{source}.encoders.", **more)
+    result = imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model", source)
     predictor = load_predictor(tmp_path / "model")
     assert result["kind"] == "predictor" and [target.name for target in predictor.targets] == ["logD"]
     assert predictor.members[0].disagreement == 0.15
     expected = ["rdkit_2d_normalized"] if ours else [f"feature_{i}" for i in range(200)]
     assert predictor.descriptors == expected
     assert any("give them in columns" in note for note in result["notes"]) != ours
+
+
+def test_a_name_for_each_task(tmp_path):
+    tensors, arguments, _ = finetuned_file(200, ENCODER, task_names=["logD", "logS"])
+    with pytest.raises(MesomerError, match="The arguments name 2 tasks, and the file predicts 1"):
+        imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model")
+
+
+def test_an_imported_encoder_is_fine_tuned_with_columns_beside_it(tmp_path, capsys):
+    """Two views with a head each, drawn depths, attention as readout, a column of features: all that is published."""
+    tensors, arguments, encoder = official_file(dropout=0.1)
+    imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model")
+    rows = demo_rows(40)
+    table = {name: [row[name] for row in rows] for name in ("smiles", "activity")} | {"size": list(range(40))}
+    path = write_table(tmp_path / "data.csv", table)
+    finetune(
+        str(path), output=str(tmp_path / "run"), targets=["activity"], model=str(tmp_path / "model"), split="random",
+        repeats=1, epochs=3, batch_size=8, readout="attention", descriptors=["size"], disagreement=0.1,
+    )  # fmt: skip
+    predictor = load_predictor(tmp_path / "run")
+    assert predictor.descriptors == ["size"] and len(predictor.members[0].heads) == 2
+    moved = predictor.members[0].encoder.state_dict()
+    before = encoder.state_dict()
+    assert moved.keys() == before.keys() and any(not torch.equal(moved[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize("scaled", [True, False])

@@ -52,7 +52,7 @@ def _text(facts: dict[str, Any], output: str) -> str:
         lines.append("No stored outputs for this file.")
     else:
         lines.append(f"Largest difference to the stored outputs of the published code: {facts['difference']:.1e}.")
-    lines.append(f"Saved and read back: equal. Wrote {output}.")
+    lines.append(f"Saved and read back: equal. Wrote {output}; all tensors with their shapes stand in its import.json.")
     if facts["kind"] == "predictor":
         lines.append(f"Next: mesomer predict DATA --model {output} --output predictions.csv")
     else:

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     width: int
     readout_views: tuple[str, ...]
     pooling: str = "mean"
-    length_buckets: ClassVar[int] = 1
+    length_buckets: int = 1
     needs_coordinates: ClassVar[bool] = False
     summary: Summary | None
 

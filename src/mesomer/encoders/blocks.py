@@ -257,15 +257,17 @@ class GTransformerBlock(nn.Module):
         dropout: float,
         add_input: bool,
         width: int | None = None,
+        kinds: tuple[type[MessageNetworks], type[HeadAttention]] = (MessageNetworks, HeadAttention),
     ) -> None:
         super().__init__()
         self.heads = heads
+        networks, attention = kinds
         if width is not None:
             self.project = RowLinear(width, hidden, bias=bias)
             self.project_activation = Activation(activation)
             self.project_norm = nn.LayerNorm(hidden)
-        self.networks = MessageNetworks(hidden, 3 * heads, depth, activation, bias, dropout, add_input)
-        self.attention = HeadAttention(hidden, heads, bias, dropout)
+        self.networks = networks(hidden, 3 * heads, depth, activation, bias, dropout, add_input)
+        self.attention = attention(hidden, heads, bias, dropout)
         self.merge = nn.Linear(heads * hidden, hidden, bias=bias)
         self.norm = nn.LayerNorm(hidden)
         self.dropout = Dropout(dropout)

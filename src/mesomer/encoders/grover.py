@@ -106,6 +106,8 @@ class Grover(Encoder):
         }  # fmt: skip
         self.rules, self.batchwise, self.width, self.depth = rules, batchwise, hidden_size, depth
         self.random_depth = random_depth
+        if attention == "paper":  # pads to the largest molecule
+            self.length_buckets = 8
         self.atom_tables, self.bond_tables = published_tables() if rules == "published" else sound_tables()
         atom_width = self.atom_tables.width
         edge_width = atom_width + self.bond_tables.width

@@ -34,7 +34,7 @@ _SPREAD = 3  # depths are drawn within three standard deviations
 
 def draw_depths(mean: int, networks: int) -> Depths:
     """A depth for each network: a normal of that mean and deviation 1, cut at three deviations, then truncated to an
-    integer. It is drawn from torch's generator on the CPU, whose state a checkpoint keeps.
+    integer. It is drawn from torch's generator on the CPU, which the loop seeds anew for each step.
     """
 
     def below(x: float) -> float:
@@ -73,10 +73,11 @@ class DynamicNetworks(MessageNetworks):
         slopes = None if self.activation.slope is None else self.activation.slope.index_select(0, places)
         added = x if self.add_input else None
         finished: list[Tensor] = []  # states of networks [R, H], from the last place on
-        state = x.repeat(1, self.networks)
+        state = x  # of every network before the first round
         for round_number in range(1, max(1, *depths) + 1):
             still = sum(depth > round_number for depth in depths)
-            finished += reversed(state.split(self.hidden, dim=1)[still:])
+            ended = [x] * (self.networks - still) if round_number == 1 else state.split(self.hidden, dim=1)[still:]
+            finished += reversed(ended)
             if not still:
                 break
             message = rows.message(x if round_number == 1 else state[:, : still * self.hidden].contiguous())
@@ -133,10 +134,9 @@ class DynamicBlock(GTransformerBlock):
         self, hidden: int, heads: int, depth: int, activation: str, bias: bool, dropout: float, add_input: bool,
         width: int | None = None, *, over_molecule: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(hidden, heads, depth, activation, bias, dropout, add_input, width)
-        self.networks = DynamicNetworks(hidden, 3 * heads, depth, activation, bias, dropout, add_input)
-        if over_molecule:
-            self.attention = MoleculeAttention(hidden, heads, bias, dropout)
+        kinds = (DynamicNetworks, MoleculeAttention if over_molecule else HeadAttention)
+        super().__init__(hidden, heads, depth, activation, bias, dropout, add_input, width, kinds=kinds)
+        self.networks: DynamicNetworks
 
     def forward(  # type: ignore[override]
         self,
@@ -152,8 +152,9 @@ class DynamicBlock(GTransformerBlock):
             return fused_block(x, self._weights(), lists, self._with_depths(self._settings(x), depths))
         states = self.networks(x, rows.lists, depths).view(x.shape[0], 3, self.heads, x.shape[1])
         mixed = self.mix(states, rows)
-        # one product in place of two, which has to be made first: worth it where there are more rows than columns
-        if x.shape[0] > x.shape[1]:
+        # One product in place of two, which has to be made first: in training where there are more rows than columns,
+        # in use always, as products in bfloat16 round otherwise and a result must not depend on its batch.
+        if not self.training or x.shape[0] > x.shape[1]:
             merged = F.linear(mixed.flatten(1), *self._output_and_merge())
         else:
             merged = self.merge(self.attention.output(mixed).flatten(1))

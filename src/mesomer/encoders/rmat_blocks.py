@@ -122,7 +122,7 @@ class NodeEncoder(Encoder):
     Views: `node_from_node` [T, H], which readouts pool, and `atom_from_atom` [A, H], the same without the dummies.
     """
 
-    length_buckets: ClassVar[int] = 8
+    length_buckets = 8
     needs_coordinates: ClassVar[bool] = True
 
     def __init__(

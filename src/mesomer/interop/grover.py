@@ -7,6 +7,7 @@ from the tensors, what shapes cannot tell (depth, `dense`, activation, dropout) 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ __all__ = ["ARCHITECTURES", "TAKES_VOCABULARIES", "convert", "largest_difference
 
 TAKES_VOCABULARIES = True
 
+DEAD = re.compile(r"encoders\.(node|edge)_blocks\.[1-9]\d*\.(W_i|layernorm|act_func)\.")
 BRANCHES = ("node_blocks", "edge_blocks")
 # What the published models were made with, for files that store no arguments (grover.md 6.2, 6.3).
 PUBLISHED_ARGUMENTS: dict[str, Any] = {"depth": 6, "dense": False, "dropout": 0.0}
@@ -52,6 +54,11 @@ NOTES = (
 SCALED_FEATURES = (
     "Its extra features were standardised: a missing one counts as their mean here, and counted as 0 in its training."
 )
+
+
+# The generators and normalisations whose 200 descriptors are those that `--descriptors rdkit_2d_normalized` gives.
+_SAME_GENERATORS = ("rdkit_2d_normalized", "rdkit_2d_normalized_onthefly")
+_CUIK, _SAME_NORMALISATION = "rdkit_2d_normalized_cuik_molmaker", "descriptastorus"
 
 
 class Source(NamedTuple):
@@ -113,7 +120,9 @@ def convert(
         module, links = model, [*links, *head_links(VIEWS[:2], int(model.config()["ffn_layers"]))]
     elif vocabularies is not None and tensors.keys() >= HEADS:
         kind, what = "pretraining", "a pre-training file with its vocabularies"
-        module, links = _objective(encoder, vocabularies, tensors, path), [*links, *pretraining_links()]
+        assume(arguments, {"dist_coff": 0.1}, assumed)
+        module = _objective(encoder, vocabularies, tensors, path, float(arguments["dist_coff"]))
+        links = [*links, *pretraining_links()]
     if vocabularies is not None and kind != "pretraining":
         raise MesomerError(
             f"{path} has not all heads that vocabularies go with: it is {what}.", "Import it without --vocab."
@@ -127,7 +136,13 @@ def convert(
     notes = source.notes
     if kind == "predictor" and checkpoint.features_scaler is not None:
         notes = (*notes, SCALED_FEATURES)
-    left_out = {name: _why_left_out(plain) for plain, name in names.items() if plain not in used}
+    if kind == "predictor" and (features := _other_descriptors(arguments)) is not None:
+        width = model.descriptors_dim
+        arguments["feature_names"] = [f"feature_{i}" for i in range(width)]
+        told = f"{width} features of {features}: give them in columns feature_0 … feature_{width - 1}."
+        notes = (*notes, f"It was fine-tuned with {told}")
+    single = kind != "predictor" and any("_ffn_task_specific." in name for name in tensors)
+    left_out = {name: _why_left_out(plain, single) for plain, name in names.items() if plain not in used}
     left_out |= {name: "a second copy of the encoder" for name in checkpoint.tensors if name not in names.values()}
     extra = {"vocabularies": {level: list(given) for level, given in (vocabularies or {}).items()}}
     return Imported(
@@ -152,7 +167,11 @@ HEADS = frozenset(link.theirs for link in pretraining_links())
 
 
 def _objective(
-    encoder: Grover, vocabularies: Mapping[str, Sequence[str]], tensors: Mapping[str, Tensor], path: str
+    encoder: Grover,
+    vocabularies: Mapping[str, Sequence[str]],
+    tensors: Mapping[str, Tensor],
+    path: str,
+    disagreement: float,
 ) -> Objective:
     """Our objectives with heads of the published make."""
     for level, head in (("atom", "av_task_atom"), ("bond", "bv_task_atom")):
@@ -161,7 +180,9 @@ def _objective(
             raise MesomerError(
                 f"{path} names {rows:,} contexts of {level}s, and the vocabulary has {len(vocabularies[level]):,}."
             )
-    parts = {"contextual": {"directions": "separate"}, "motifs": {"by_view": True}}
+    parts: dict[str, dict[str, Any]] = {
+        "contextual": {"directions": "separate", "disagreement": disagreement}, "motifs": {"by_view": True},
+    }  # fmt: skip
     objective = build_objective("+".join(parts), encoder, **parts)
     for part in objective.modules():
         if isinstance(part, Contextual):
@@ -216,8 +237,8 @@ def _arguments(tensors: Mapping[str, Tensor], given: dict[str, Any], assumed: li
     return arguments
 
 
-def _why_left_out(name: str) -> str:
-    if name.startswith("encoders.") and "_blocks." in name:
+def _why_left_out(name: str, single_tasks: bool) -> str:
+    if DEAD.match(name):
         return "dead in the published code: only the first block projects its input"
     if "act_func_node" in name or "act_func_edge" in name:
         return "never used by the published code"
@@ -227,8 +248,19 @@ def _why_left_out(name: str) -> str:
         return "vocabulary head: its vocabulary is not in the file, but can be given by --vocab"
     if name.startswith("fg_task_all."):
         return "motif head of the pre-training"
-    if name.startswith(("mol_atom_from_", "readout.")):
+    if single_tasks and name.startswith(("mol_atom_from_", "readout.")):
         return "head with layers for single tasks"
     if name.startswith(("decoder.", "latent_dist.")):
         return "decoder of the contrastive pre-training"
     return "unknown"
+
+
+def _other_descriptors(arguments: Mapping[str, Any]) -> str | None:
+    """What the extra features are, if they are not the 200 normalised descriptors that we compute."""
+    names = arguments.get("features_generator") or []
+    for name in [names] if isinstance(names, str) else names:
+        if name == _CUIK and arguments.get("rdkit2D_normalization_type", "fast") != _SAME_NORMALISATION:
+            return f"{name}, normalised as {arguments.get('rdkit2D_normalization_type', 'fast')}"
+        if name != _CUIK and name not in _SAME_GENERATORS:
+            return str(name)
+    return None

@@ -73,6 +73,7 @@ def import_checkpoint(
         "architecture": imported.encoder.config(),
         "assumed": said + imported.assumed,
         "used": len(imported.used),
+        "shapes": {name: list(tensor.shape) for name, tensor in checkpoint.tensors.items()},
         "left_out": imported.left_out,
         "unknown": unknown,
         "notes": list(imported.notes),
@@ -141,6 +142,10 @@ def _save(
 def _predictor(model: PropertyModel, checkpoint: ForeignCheckpoint, arguments: dict[str, Any]) -> Predictor:
     count = len(model.outputs)
     names = arguments.get("task_names") or [f"task_{i}" for i in range(count)]
+    if len(names) != count:
+        raise MesomerError(
+            f"The arguments name {len(names)} tasks, and the file predicts {count}.", "Correct task_names."
+        )
     extra = model.descriptors_dim
     return Predictor(
         targets=[

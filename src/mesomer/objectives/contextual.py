@@ -104,6 +104,8 @@ class Contextual(EncodedObjective):
             raise MesomerError(f"The weight of disagreement is {disagreement}.", "Give 0 or more.")
         if largest_vocabulary is not None and largest_vocabulary < 1:
             raise MesomerError(f"The largest vocabulary is {largest_vocabulary}.", "Give at least 1.")
+        if (atom_names is None) != (bond_names is None):
+            raise MesomerError("The options atom_names and bond_names go together.", "Give both or none.")
         for option, value, known in (
             ("directions", directions, DIRECTIONS), ("disagreement_rows", disagreement_rows, DISAGREEMENT_ROWS),
         ):  # fmt: skip
