@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mesomer.commands.finetune import finetune
+from mesomer.data.labels import read_labels
 from mesomer.data.tables import open_table
 from mesomer.errors import MesomerError
 from mesomer.metrics import metric_for
@@ -78,7 +79,7 @@ def main() -> None:
 
 def tune(arguments: argparse.Namespace) -> None:
     """Trains with each rate and prints the choice."""
-    molecules = sum(len(chunk.smiles) for chunk in open_table(arguments.data).chunks())
+    molecules = len(read_labels(open_table(arguments.data), arguments.targets))
     scores: dict[float, float] = {}
     for rate in arguments.rates:
         run = arguments.output / f"rate-{rate:g}"

@@ -88,6 +88,21 @@ def test_no_time_left_is_no_relaxing():
     assert not module._relax(mol, time.monotonic() - 1)
 
 
+def test_a_large_molecule_is_relaxed_step_by_step_while_there_is_time(monkeypatch):
+    mol = Chem.AddHs(Chem.MolFromSmiles("c1ccccc1CCN"))
+    assert module._embed(mol, 1, 100, 10, anywhere=False)
+    at_once, stepwise, late = Chem.Mol(mol), Chem.Mol(mol), Chem.Mol(mol)
+    assert module._relax(at_once, time.monotonic() + 60)
+    monkeypatch.setattr(module, "_LARGE", 10)
+    assert module._relax(stepwise, time.monotonic() + 60)
+    assert not module._relax(late, time.monotonic() - 1)
+
+    def energy(one):
+        return module.rdForceFieldHelpers.UFFGetMoleculeForceField(one).CalcEnergy()
+
+    assert energy(stepwise) < energy(late) and energy(stepwise) == pytest.approx(energy(at_once), rel=0.2)
+
+
 @pytest.mark.parametrize("smiles", ["[Fe+3]", "F[S](F)(F)(F)(F)F", "*CC", "[NH3]->[Fe+2]"])
 def test_without_parameters_of_the_force_field_the_embedding_is_kept(smiles):
     mol = Chem.MolFromSmiles(smiles)

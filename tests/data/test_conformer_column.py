@@ -59,6 +59,13 @@ def test_given_coordinates_are_never_replaced(tmp_path):
         str(tmp_path / "a.sdf"), tmp_path / "corpus", add="conformers", workers=1, quiet=True
     ).corpus
     assert corpus.card["with_coordinates"] == 2
+    own_are_not_computed = [
+        np.isnan(corpus.batch(part, [at]).extras["conformers"].numpy()).all()
+        for part in ("train", "held_out")
+        for at in range(corpus.count(part))
+        if corpus.smiles(part, [at]) != ["CCN"]
+    ]
+    assert own_are_not_computed == [True, True]
     again = command(str(tmp_path / "a.sdf"), output=str(tmp_path / "corpus"), add="conformers", workers=1)
     assert "Own coordinates in space: 2 of 3 molecules.\n" in again["text"]
     assert not any(corpus.card["coordinates"].values())

@@ -350,6 +350,17 @@ def test_molecules_in_a_list_keep_their_atoms_in_order_and_the_callers_own_are_l
     assert chunk.reasons == [None, "empty", None, "RDKit cannot sanitise it", "element not in schema"]
 
 
+def test_molecules_in_a_frame_are_read_and_its_smiles_column_is_not():
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {"smiles": ["CCO", "CCN"], "ROMol": [Chem.MolFromSmiles("CCCl"), Chem.AddHs(Chem.MolFromSmiles("CBr"))]}
+    )
+    chunk = read(open_table(frame), parse=True)
+    assert [Chem.MolToSmiles(mol) for mol in chunk.mols] == ["CCCl", "CBr"]
+    assert chunk.cells["ROMol"] == ["CCCl", "CBr"] and chunk.cells["smiles"] == ["CCO", "CCN"]
+
+
 def test_lists_may_be_bad_or_empty_but_files_may_not(tmp_path: Path):
     assert read(open_table(["xx"]), parse=True).reasons == ["cannot parse"]
     assert read(open_table([]), parse=True).rows == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from rdkit import Chem
@@ -117,6 +118,13 @@ def test_an_imported_encoder_embeds_molecules_with_and_without_coordinates(tmp_p
     assert not np.allclose(given, found[0], atol=1e-4)
     batch = collate([featurize(own, coordinates=True)])
     np.testing.assert_allclose(given, encoder.molecule_vectors(encoder(batch), batch).detach()[0], rtol=1e-4, atol=1e-5)
+    whole = Chem.AddHs(own, addCoords=True)
+    shuffled = Chem.RenumberAtoms(whole, [3, 0, 4, 1, 5, 2, 6, 7, 8])
+    frame = pandas.DataFrame({"smiles": ["CCO", "CCO"], "molecule": [shuffled, own]})
+    for molecules in ([shuffled, own], frame):  # hydrogens go, and take only their own places along
+        found_whole, found_own = Model(tmp_path / "model").embed(molecules)
+        np.testing.assert_allclose(found_whole, given, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found_own, given, rtol=1e-4, atol=1e-5)
     atoms = Embedder(str(tmp_path / "model"), level="atom").vector_lists([featurize(own, coordinates=True)])
     assert atoms[0].shape == (3, 8)
     with pytest.raises(MesomerError, match="no bond vectors"):

@@ -49,7 +49,7 @@ def test_conformers_come_with_the_batches(corpus, tmp_path):
     assert load_encoder(tmp_path / "run").name == "rmat"
 
 
-def test_the_rate_of_rmat(corpus, tmp_path):
+def test_the_rate_falls_with_the_inverse_square_root(corpus, tmp_path):
     """The rule of the Transformer: up to its peak, then with the root of the step's number."""
     options = SHORT | {"method": "gin", "encoder": {"hidden_size": 8, "depth": 1}, "epochs": None, "max_steps": 6}
     rates = {"schedule": "inverse_sqrt", "init_lr": 0.0, "max_lr": 1e-2, "final_lr": 6e-3, "warmup_epochs": 1.0}

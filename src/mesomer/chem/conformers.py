@@ -129,6 +129,7 @@ def _in_space(mol: Chem.Mol, seed: int, time_limit: float) -> tuple[np.ndarray |
 def _embed(mol: Chem.Mol, seed: int, attempts: int, seconds: float, anywhere: bool) -> bool:
     """Gives the molecule a conformer, starting from atoms `anywhere` or from the distance bounds; whether it did."""
     options = rdDistGeom.ETKDGv3()
+    seconds /= len(Chem.GetMolFrags(mol))  # RDKit's limit is for each fragment
     settings = {
         "randomSeed": seed,
         "maxIterations": attempts,

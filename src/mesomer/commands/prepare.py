@@ -104,10 +104,13 @@ def _text(done: Prepared) -> str:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in card["rejects"].items())
         lines.append(f"  {reasons}; listed in {folder / 'rejects.csv'}")
     if done.added:
+        from mesomer.data.additions import ADDITIONS
+
         lines.append(f"Added: {', '.join(done.added)}.")
         for name in done.added:
             counts = card["additions"][name].get("counts", {})
-            of = f"of {card['molecules']:,} molecules"
+            theirs = own if ADDITIONS[name].missing_only else 0
+            of = f"of {card['molecules'] - theirs:,} molecules"
             lines += [f"  {name}: {count:,} {of} {what}" for what, count in counts.items() if count]
     if card["train"] and card["held_out"]:
         if card["held_out"] < FEW_HELD_OUT:

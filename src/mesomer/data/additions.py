@@ -30,7 +30,7 @@ from mesomer.data.named_columns import (
     write_contexts,
     write_vocabulary,
 )
-from mesomer.data.shards import SHARD_FORMAT, Column, blocks_of, sidecar_batch, write_arrow
+from mesomer.data.shards import SHARD_FORMAT, Column, Molecules, blocks_of, sidecar_batch, write_arrow
 from mesomer.errors import unknown_name
 from mesomer.files import atomic_write, sha256_of
 
@@ -59,6 +59,8 @@ class Addition:
     counts: Callable[[np.ndarray, GraphArrays], dict[str, int]] | None = None
     """From the rows of many molecules, and these molecules, to what the card and the summary say of them: words that
     follow "molecules", and how many."""
+    missing_only: bool = False
+    """Whether molecules that bring coordinates of their own have no rows computed, but NaN: a batch takes theirs."""
     require: Callable[[], None] = lambda: None
     """Stops with a sentence where an optional package is missing, before work starts."""
 
@@ -139,6 +141,7 @@ ADDITIONS: dict[str, Addition] = {
         Column("atom", "float32", 3),
         "coordinates: ETKDG with a fixed seed, then UFF; of a drawing (z = 0) where no structure was found",
         _conformers,
+        missing_only=True,
         counts=_conformer_counts,
     ),
     "descriptors": Addition(
@@ -193,7 +196,10 @@ class BlockTask:
     @property
     def path(self) -> Path:
         """Where the rows are kept until the shard's sidecar is whole."""
-        folder = self.corpus / "staging" / f"{self.name}-{ADDITIONS[self.name].version}"
+        from rdkit import rdBase
+
+        release = f"{ADDITIONS[self.name].version}-{rdBase.rdkitVersion}"
+        folder = self.corpus / "staging" / f"{self.name}-{release}"
         suffix = "npy" if ADDITIONS[self.name].contexts is None else "npz"
         return folder / shard_name(self.part, self.number) / f"{self.start:08d}.{suffix}"
 
@@ -237,11 +243,27 @@ def compute_block(task: BlockTask) -> int:
         if mol is None:
             raise RuntimeError(f"{smiles}, stored in {shard.path}, cannot be read by this RDKit: {reason}")
         mols.append(mol)
-    rows = addition.column.encode(addition.compute(mols, piece.number))
+    found_rows = (
+        addition.compute(mols, piece.number) if not addition.missing_only else _of_others(addition, mols, piece)
+    )
+    rows = addition.column.encode(found_rows)
     _check_rows(task, len(rows), expected)
     with atomic_write(task.path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, rows)
     return len(mols)
+
+
+def _of_others(addition: Addition, mols: Sequence[Mol], piece: Molecules) -> np.ndarray:
+    """Rows of the atoms of molecules without coordinates of their own; NaN for the others."""
+    assert addition.compute is not None
+    own = np.zeros(len(mols), dtype=bool)
+    if piece.coordinates is not None:
+        own = ~np.isnan(piece.coordinates[piece.atom_offsets[:-1], 0])
+    others = np.flatnonzero(~own)
+    rows = np.full((len(piece.atoms), addition.column.width), np.nan, dtype=np.float32)
+    computed = addition.compute([mols[int(at)] for at in others], piece.number[others])
+    rows[np.repeat(~own, piece.atom_offsets[1:] - piece.atom_offsets[:-1])] = computed
+    return rows
 
 
 def _check_rows(task: BlockTask, rows: int, expected: int) -> None:
@@ -252,11 +274,15 @@ def _check_rows(task: BlockTask, rows: int, expected: int) -> None:
 
 def missing_sidecars(corpus: Corpus, name: str, damaged: Collection[str]) -> list[tuple[str, int]]:
     """Part and number of the shards whose sidecar of an added column is among the `damaged` or of an older version."""
+    from rdkit import rdBase
+
     entry = corpus.card["additions"].get(name)
     shards = [(part, number) for part in ("train", "held_out") for number in range(len(corpus.shards(part)))]
     if entry is None or entry["version"] != ADDITIONS[name].version or vocabulary_name(name) in damaged:
         return shards
-    return [shard for shard in shards if sidecar_name(*shard, name) in damaged]
+    missing = [shard for shard in shards if sidecar_name(*shard, name) in damaged]
+    # releases of RDKit differ in what they compute, and a column is that of one
+    return shards if missing and entry["rdkit"] != rdBase.rdkitVersion else missing
 
 
 def damaged_additions(corpus: Corpus, damaged: Collection[str]) -> list[str]:

@@ -77,7 +77,8 @@ class Mat(NodeEncoder):
             raise unknown_name("kernel of distances", kernel, KERNELS)
         if min(attention_share, distance_share) < 0 or attention_share + distance_share > 1:
             raise MesomerError(
-                f"The shares of attention, {attention_share}, and distance, {distance_share}, leave none for adjacency."
+                f"The shares of attention and distance are {attention_share} and {distance_share}.",
+                "They have to be 0 or more, and at most 1 together; adjacency has the rest.",
             )
         super().__init__(
             NodeFeatures(leading=1),

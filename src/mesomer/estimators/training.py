@@ -110,6 +110,7 @@ def train(
         repeats=repeats,
         draw=None if keys is None else lambda found: group_splits(found, keys, repeats, options.seed),
         coordinates=encoder.needs_coordinates,
+        quiet=not arguments["verbose"],
     )
     rejects = [Rejected(item.row - 1, item.smiles, item.reason) for item in task_data.labelled.rejects.items]
     reasons: list[str | None] = [None] * len(molecules)

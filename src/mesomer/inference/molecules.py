@@ -12,7 +12,7 @@ from numbers import Number
 from typing import Any
 
 from mesomer.data.readers import is_absent
-from mesomer.data.readers.frames import Frame, Molecules
+from mesomer.data.readers.frames import Frame, Molecules, molecule_column
 from mesomer.data.roles import find_smiles_column
 from mesomer.data.tables import Table, is_frame
 from mesomer.errors import MesomerError
@@ -48,15 +48,12 @@ def molecules_of(source: Any) -> tuple[list[Any], dict[str, list[Any]]]:
 
 def _of_frame(frame: Any) -> tuple[list[Any], dict[str, list[Any]]]:
     reader = Frame(frame)
-    columns: dict[str, list[Any]] = {name: [] for name in reader.columns}
-    for block in reader.blocks(4096):
-        for name, column in block.cells.items():
-            columns[name] += column
+    columns = reader.cells_as_they_are(0, reader.rows or 0)
     if len(columns) == 1:
         ((name, items),) = columns.items()
     else:
         sample = {name: column[:_SAMPLE] for name, column in columns.items()}
-        name, _ = find_smiles_column(reader.name, reader.columns, sample)
+        name = molecule_column(columns) or find_smiles_column(reader.name, reader.columns, sample)[0]
         items = columns[name]
     if items and all(isinstance(item, Number) and not is_absent(item) for item in items):
         raise _no_molecules(f"The column {name!r}")

@@ -103,8 +103,10 @@ def table_rows(
         reasons.update(reason for reason in rows.reasons if reason is not None)
         told = 0
         if wanted.coordinates:
+            import torch
+
             positions, graphs, mols = present(chunk, rows)
-            placed = placed_graphs(graphs, mols, workers or None, advance=advance)
+            placed = placed_graphs(graphs, mols, workers or torch.get_num_threads(), advance=advance)
             for at, graph in zip(positions, placed, strict=True):
                 rows.graphs[at] = graph
             told = len(positions)

@@ -1,4 +1,4 @@
-"""200 RDKit descriptors, predicted from the vector of the molecule (rmat.md 4.3; grover.md 1.6 lists them).
+"""200 RDKit descriptors, predicted from the vector of the molecule (rmat.md 5.3; grover.md 1.6 lists them).
 
 The labels are the added column `descriptors` of the corpus: values mapped to their normalised distributions, from 0
 to 1. Before training they are centred and scaled column by column with what the corpus shows, so that a descriptor

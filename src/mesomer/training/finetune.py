@@ -250,9 +250,10 @@ def labelled_splits(
     canonical_scaffolds: bool = False,
     draw: Callable[[Labelled], list[Split]] | None = None,
     coordinates: bool = False,
+    quiet: bool = False,
 ) -> LabelledSplits:
     """Reads, splits and checks the data; arguments as in `finetune`. `draw` splits instead of a named rule, and the
-    encoder may need `coordinates`.
+    encoder may need `coordinates`; `quiet` shows no progress of computing them.
     """
     rule = find_rule(split)
     by_column = draw is None and rule.needs == "column"
@@ -278,7 +279,7 @@ def labelled_splits(
             rows=labelled.rows,
             together=True,
         )
-    prepared = property_data(labelled, options.descriptors, coordinates)
+    prepared = property_data(labelled, options.descriptors, coordinates, quiet)
     check_range(prepared)
     prediction_columns(prepared.targets)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]

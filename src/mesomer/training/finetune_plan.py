@@ -174,8 +174,13 @@ class PropertyData:
         return [target.output for target in self.targets]
 
 
-def property_data(labelled: Labelled, descriptors: Sequence[str] = (), coordinates: bool = False) -> PropertyData:
-    """Featurises labelled molecules once, for all splits and members; with `coordinates` also their atoms in space."""
+def property_data(
+    labelled: Labelled, descriptors: Sequence[str] = (), coordinates: bool = False, quiet: bool = False
+) -> PropertyData:
+    """Featurises labelled molecules once, for all splits and members; with `coordinates` also their atoms in space.
+
+    What takes long is shared by as many processes as torch has threads.
+    """
     import torch
 
     from mesomer.chem.descriptors import ecfp_bits
@@ -184,7 +189,7 @@ def property_data(labelled: Labelled, descriptors: Sequence[str] = (), coordinat
 
     graphs = [featurize(mol) for mol in labelled.mols]
     if coordinates:
-        graphs = placed_graphs(graphs, labelled.mols)
+        graphs = placed_graphs(graphs, labelled.mols, torch.get_num_threads(), quiet)
     blocks = []
     for name in descriptors:
         if name == RDKIT_DESCRIPTORS:

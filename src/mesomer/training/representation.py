@@ -30,13 +30,23 @@ _PENALTIES = np.logspace(-1, 5, 13)
 
 
 class RepresentationProbe:
-    """The labelled molecules, featurised once; `score` embeds them and fits."""
+    """The labelled molecules, featurised once, by the rank that needs them; `score` embeds them and fits."""
 
     def __init__(self, molecules: int = MOLECULES, coordinates: bool = False) -> None:
+        self.molecules, self.coordinates = molecules, coordinates
+        self._ready: tuple[list[GraphBatch], NDArray[np.float64]] | None = None
+
+    def _data(self) -> tuple[list[GraphBatch], NDArray[np.float64]]:
+        """The batches and the labels."""
+        if self._ready is None:
+            self._ready = self._read()
+        return self._ready
+
+    def _read(self) -> tuple[list[GraphBatch], NDArray[np.float64]]:
         packed = files("mesomer").joinpath(f"demo/{SET}.csv.gz").read_bytes()
         rows = list(csv.DictReader(gzip.decompress(packed).decode().splitlines()))
-        chosen = np.random.default_rng(0).permutation(len(rows))[:molecules]
-        if coordinates:
+        chosen = np.random.default_rng(0).permutation(len(rows))[: self.molecules]
+        if self.coordinates:
             graphs = _placed([rows[at]["smiles"] for at in chosen])
         else:
             graphs = [graph_from_smiles(rows[at]["smiles"])[0] for at in chosen]
@@ -44,9 +54,9 @@ class RepresentationProbe:
         good = [(graph, label) for graph, label in zip(graphs, labels, strict=True) if graph is not None]
         # like sizes together; the folds are dealt afterwards, so that each has all sizes
         good.sort(key=lambda pair: len(pair[0].atoms))
-        self.labels = np.array([label for _, label in good])
         ready = [graph for graph, _ in good]
-        self._batches: list[GraphBatch] = [collate(ready[at : at + _BATCH]) for at in range(0, len(ready), _BATCH)]
+        batches = [collate(ready[at : at + _BATCH]) for at in range(0, len(ready), _BATCH)]
+        return batches, np.array([label for _, label in good])
 
     def score(self, encoder: Encoder, context: Context) -> float:
         """R² of solubility from the encoder's present vectors; computed on the first rank, told to all."""
@@ -54,13 +64,14 @@ class RepresentationProbe:
 
     @torch.no_grad()
     def _score(self, encoder: Encoder, context: Context) -> float:
+        batches, labels = self._data()
         training = encoder.training
         encoder.eval()
         with context.autocast():
-            moved = (batch.to(context.device) for batch in self._batches)
+            moved = (batch.to(context.device) for batch in batches)
             rows = [encoder.molecule_vectors(encoder(batch), batch).float().cpu().numpy() for batch in moved]
         encoder.train(training)
-        return ridge_r2(np.concatenate(rows).astype(np.float64), self.labels)
+        return ridge_r2(np.concatenate(rows).astype(np.float64), labels)
 
 
 def _placed(smiles: Sequence[str]) -> list[MolGraph | None]:

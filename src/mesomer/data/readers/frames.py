@@ -25,14 +25,23 @@ class Frame(Reader):
         self.rows = len(frame)
         if self.kind == "pyarrow":
             self.schema = frame.schema
+        elif self.kind == "pandas":
+            objects = [at for at, kind in enumerate(frame.dtypes) if kind.kind == "O"]
+            self.smiles_column = molecule_column({self.columns[at]: frame.iloc[:, at] for at in objects})
 
     def blocks(self, rows: int) -> Iterator[Block]:
         """See `Reader`."""
         for start in range(0, len(self.frame), rows):
             count = min(rows, len(self.frame) - start)
-            yield Block([0] * count, self._cells(start, count), [None] * count)
+            cells = self.cells_as_they_are(start, count)
+            reasons: list[str | None] = [None] * count
+            mols = None
+            if self.smiles_column is not None:
+                cells[self.smiles_column], reasons, mols = _as_parsed(cells[self.smiles_column])
+            yield Block([0] * count, cells, reasons, mols=mols)
 
-    def _cells(self, start: int, count: int) -> dict[str, list[Any]]:
+    def cells_as_they_are(self, start: int, count: int) -> dict[str, list[Any]]:
+        """Every column of some rows; molecules are not made SMILES."""
         if self.kind == "pandas":
             part = self.frame.iloc[start : start + count]
             parts = [part.iloc[:, at].tolist() for at in range(len(self.columns))]
@@ -61,21 +70,35 @@ class Molecules(Reader):
 
     def blocks(self, rows: int) -> Iterator[Block]:
         """See `Reader`."""
-        from rdkit import Chem
-
-        from mesomer.chem.parse import as_parsed
-
         for start in range(0, len(self.molecules), rows):
-            part = self.molecules[start : start + rows]
-            ready: list[Any] = [None] * len(part)
-            reasons: list[str | None] = [None] * len(part)
-            smiles = list(part)
-            for at, item in enumerate(part):
-                if isinstance(item, Chem.Mol):
-                    ready[at], reasons[at] = as_parsed(item)
-                    smiles[at] = None if ready[at] is None else Chem.MolToSmiles(ready[at])
-            given = any(isinstance(item, Chem.Mol) for item in part)
+            smiles, reasons, mols = _as_parsed(self.molecules[start : start + rows])
             cells = {"smiles": smiles} | {
                 name: list(column[start : start + rows]) for name, column in self.cells.items()
             }
-            yield Block([0] * len(part), cells, reasons, mols=ready if given else None)
+            yield Block([0] * len(smiles), cells, reasons, mols=mols)
+
+
+def _as_parsed(items: Sequence[Any]) -> tuple[list[Any], list[str | None], list[Any] | None]:
+    """SMILES, reasons against molecules, and molecules as their SMILES would be read; None if all items are SMILES."""
+    from rdkit import Chem
+
+    from mesomer.chem.parse import as_parsed
+
+    smiles = list(items)
+    reasons: list[str | None] = [None] * len(items)
+    mols: list[Any] = [None] * len(items)
+    given = False
+    for at, item in enumerate(items):
+        if isinstance(item, Chem.Mol):
+            given = True
+            mols[at], reasons[at] = as_parsed(item)
+            smiles[at] = None if mols[at] is None else Chem.MolToSmiles(mols[at])
+    return smiles, reasons, mols if given else None
+
+
+def molecule_column(columns: Mapping[str, Sequence[Any]]) -> str | None:
+    """The one column that holds RDKit molecules, which say more than their SMILES: where the atoms lie."""
+    from rdkit import Chem
+
+    held = [name for name, cells in columns.items() if any(isinstance(cell, Chem.Mol) for cell in cells)]
+    return held[0] if len(held) == 1 else None

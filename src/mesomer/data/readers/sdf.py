@@ -122,7 +122,9 @@ def _mol(mol_block: str) -> Any:
     from rdkit import Chem
     from rdkit.rdBase import BlockLogs
 
-    with BlockLogs():
+    from mesomer.chem.stereo import older_perception
+
+    with BlockLogs(), older_perception():
         try:
             return Chem.MolFromMolBlock(mol_block)
         except RuntimeError:  # RDKit's invariant violations on damaged blocks
