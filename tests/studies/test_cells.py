@@ -171,3 +171,12 @@ def test_what_is_done_once_is_not_multiplied_by_the_epochs(study, monkeypatch):
     monkeypatch.setattr("mesomer.studies.arms.finetuned.time.perf_counter", lambda: clock[0])
     steps = -(-len(job.split.train) // 16)
     assert arm.seconds(job) == pytest.approx(100 + 30 * steps)
+
+
+def test_networks_try_the_settings_that_a_study_names_and_trees_their_own(study):
+    named = ({"max_lr": 0.01, "dropout": 0.5},)
+    training = Training(2, 1, 16, 5, named)
+    network = evaluate(study, Cell("random", 0, 0, "random"), training)
+    assert [trial["setting"] for trial in network["trials"]] == [dict(named[0])] and network["setting"] == named[0]
+    forest = evaluate(study, Cell("random", 0, 0, "ecfp_forest"), training)
+    assert [trial["setting"] for trial in forest["trials"]] == [{}, {"min_samples_leaf": 3}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -106,3 +107,16 @@ def test_arms_are_known_by_name_and_come_with_what_they_are_the_twin_of():
         choose(["mean"])
     assert all(name == arm.name for name, arm in ARMS.items())
     assert Cell("random", 0, 1, "mean", 30).name == "random-r0-f1-mean-labels30"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_lr": 0.001}, {"max_lr": "1e-3", "dropout": 0.1}, {"max_lr": 0.0, "dropout": 0.1}, ["max_lr"]]
+)
+def test_settings_of_networks_name_a_rate_and_a_dropout(wrong):
+    with pytest.raises(MesomerError, match="A setting of the networks is"):
+        StudyOptions(settings=(wrong,))
+
+
+def test_settings_of_networks_belong_to_the_design():
+    named = replace(DESIGN, settings=({"max_lr": 0.001, "dropout": 0.5},))
+    assert Design.from_json(named.to_json()) == named and Design.from_json(DESIGN.to_json()) == DESIGN

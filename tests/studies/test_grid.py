@@ -36,7 +36,7 @@ CONTENT = {
             {"labels": "labels.csv", "targets": "all", "epochs": 1},
         ],
     },
-    "finetunings": {"gentle": {"epochs": 2, "trials": 2}},
+    "finetunings": {"gentle": {"epochs": 2, "settings": [{"max_lr": 0.0001, "dropout": 0.5}]}},
 }
 
 
@@ -79,7 +79,8 @@ def test_points_share_the_models_that_do_not_differ():
 def test_how_studies_of_a_point_are_run():
     grid = grid_of(CONTENT, "here")
     base, rich, _, gentle = (options_of(grid, point) for point in grid.points())
-    assert (base.epochs, gentle.epochs, gentle.trials) == (1, 2, 2)
+    assert (base.epochs, gentle.epochs) == (1, 2)
+    assert gentle.settings == ({"max_lr": 0.0001, "dropout": 0.5},) and base.settings == ()
     assert base.splits == ("random",) and "pretrained_descriptors" in rich.arms
     assert narrowed(grid, ["b.csv"]).sets == ("b.csv",) and narrowed(grid, []) == grid
     few = shortened(grid, 60, 3, ("a.csv",))

@@ -61,6 +61,9 @@ def method_paragraph(study: Study, found: Sequence[SplitVerdict]) -> str:
             f"Every arm was given at most {design['trials']} setting{'s' if design['trials'] != 1 else ''} to try "
             "inside the training part of each fold."
         )
+    if design.get("settings"):
+        tried = "; ".join(f"rate {one['max_lr']:g}, dropout {one['dropout']:g}" for one in design["settings"])
+        said.append(f"Networks tried, in this order: {tried}.")
     budget = _budget(design)
     if budget:
         said.append(f"Budget: {budget}.")

@@ -22,6 +22,7 @@ from mesomer.errors import MesomerError
 from mesomer.files import atomic_write, remove
 from mesomer.metrics import METRICS
 from mesomer.studies.arms import ARMS, Arm, Job, Predicted
+from mesomer.studies.arms.base import Setting
 from mesomer.studies.arms.mean import MEAN
 from mesomer.studies.design import Cell
 from mesomer.studies.molecules import Source, StudyData, opened
@@ -40,6 +41,8 @@ class Training:
     epochs: int
     batch_size: int
     patience: int
+    settings: tuple[Setting, ...] = ()
+    """What networks try, where it is not their usual settings."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,8 @@ def evaluate(study: StudyData, cell: Cell, training: Training, work: Path | None
     job = Job(study, split, training.epochs, training.batch_size, training.patience, work)
     arm.prepare(job)
     started = time.monotonic()
-    trials = [_trial(arm, job, number, labels) for number in range(min(training.trials, len(arm.settings)))]
+    tried = arm.settings_of(training.settings)[: training.trials]
+    trials = [_trial(arm, job, setting, number, labels) for number, setting in enumerate(tried)]
     best = _best(trials, labels)
     chosen = MEAN.fit(job, {}, 0) if best is None else trials[best][1]
     assert chosen is not None
@@ -114,12 +118,14 @@ def evaluate(study: StudyData, cell: Cell, training: Training, work: Path | None
     }
 
 
-def _trial(arm: Arm, job: Job, number: int, labels: Labels) -> tuple[dict[str, Any], Predicted | None]:
+def _trial(
+    arm: Arm, job: Job, setting: Setting, number: int, labels: Labels
+) -> tuple[dict[str, Any], Predicted | None]:
     """What is kept of one trial, and its predictions unless it diverged."""
-    notes: dict[str, Any] = {"setting": dict(arm.settings[number]), "valid": None, "failed": ""}
+    notes: dict[str, Any] = {"setting": dict(setting), "valid": None, "failed": ""}
     started = time.monotonic()
     try:
-        found = arm.fit(job, arm.settings[number], number)
+        found = arm.fit(job, setting, number)
         if not (np.isfinite(found.valid).all() and np.isfinite(found.test).all()):
             raise Diverged(f"The predictions of {arm.name} are not finite.")
     except Diverged as error:

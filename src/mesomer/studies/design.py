@@ -8,7 +8,7 @@ the learning curve, which uses the first repeat alone, comes last. The seed of a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -69,6 +69,8 @@ class StudyOptions:
     """In which networks are trained: 32, bf16, or auto, which is bf16 where the device computes in it."""
     zone: float | None = None
     repeat_error: float | None = None
+    settings: tuple[Mapping[str, float], ...] = ()
+    """What networks try, `max_lr` and `dropout` each, in place of their usual settings."""
 
     def __post_init__(self) -> None:
         if not self.splits:
@@ -87,6 +89,17 @@ class StudyOptions:
                 raise MesomerError(f"--{name} is {getattr(self, name)}, and must be {bound} or more.")
         if self.trials > TRIALS:
             raise MesomerError(f"--trials is {self.trials}, and every arm has {TRIALS} settings to try at most.")
+        for setting in self.settings:
+            named = isinstance(setting, Mapping) and set(setting) == {"max_lr", "dropout"}
+            if not named or not all(isinstance(value, int | float) for value in setting.values()):
+                raise MesomerError(
+                    f"A setting of the networks is {setting}.",
+                    "Give each the numbers max_lr and dropout (0.0001, not 1e-4).",
+                )
+            if not setting["max_lr"] > 0 or not 0 <= setting["dropout"] < 1:
+                raise MesomerError(
+                    f"A setting of the networks is {setting}.", "Rates are above 0, dropout from 0 up to 1."
+                )
         for share in self.label_shares:
             if not 0 < share < 1:
                 raise MesomerError(
@@ -114,6 +127,8 @@ class Design:
     arms: tuple[str, ...]
     precision: str = "32"
     """In which all networks are trained, 32 or bf16; everything else is in float32."""
+    settings: tuple[Mapping[str, float], ...] = ()
+    """What networks try, where it is not their usual settings."""
 
     def folds_of(self, split: str) -> int:
         """Folds of each repeat; rules that draw one division at a time have one."""
@@ -131,6 +146,7 @@ class Design:
             splits=tuple(stored["splits"]), repeats=stored["repeats"], folds=stored["folds"], trials=stored["trials"],
             epochs=stored["epochs"], label_counts=tuple(stored["label_counts"]), arms=tuple(stored["arms"]),
             precision=stored.get("precision", "32"),  # studies that name none were trained in float32
+            settings=tuple(stored.get("settings", ())),
         )  # fmt: skip
 
 

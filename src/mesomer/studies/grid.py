@@ -32,6 +32,7 @@ _DEFINED = {"network": "networks", "corpus": "corpora", "pretraining": "pretrain
 _KEYS = ("name", "about", "sets", "base", "vary", "product", "study", *_DEFINED.values())
 STUDY_KEYS = (
     "repeats", "folds", "trials", "epochs", "batch_size", "patience", "label_shares", "arms", "seed", "precision",
+    "settings",
 )  # fmt: skip
 
 

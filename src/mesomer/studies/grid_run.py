@@ -50,7 +50,7 @@ def options_of(grid: Grid, point: Point, precision: str = "32") -> StudyOptions:
     """How the studies of a point are run: the grid's settings, those of its fine-tuning over them."""
     settings: dict[str, Any] = {"precision": precision, **grid.study, **grid.finetunings[point["finetuning"]]}
     settings["precision"] = str(settings["precision"])  # a plain 32 is a number in YAML
-    for name in ("label_shares", "arms"):
+    for name in ("label_shares", "arms", "settings"):
         if name in settings:
             settings[name] = tuple(settings[name])
     default = RICH_ARMS if point["features"] == "rich" else ARMS

@@ -41,7 +41,7 @@ class Costs:
             arm = ARMS[cell.arm]
             share = ratio if cell.labels is None else cell.labels / self.training
             epochs = design.epochs / self.epochs if arm.kind == "network" else 1.0
-            return self.trial[cell.arm] * min(design.trials, len(arm.settings)) * share * epochs
+            return self.trial[cell.arm] * min(design.trials, len(arm.settings_of(design.settings))) * share * epochs
 
         return seconds
 
@@ -78,6 +78,7 @@ def full_design(study: StudyData, arms: Sequence[Arm], options: StudyOptions) ->
         splits=options.splits, repeats=options.repeats_for(len(study.keys)), folds=options.folds,
         trials=options.trials, epochs=options.epochs, label_counts=label_counts(options.label_shares, training),
         arms=tuple(arm.name for arm in arms), precision=study.source.precision,
+        settings=options.settings,
     )  # fmt: skip
 
 

@@ -52,6 +52,8 @@ def _alike(folder: Path, facts: Mapping[str, Any], sibling: Path, other: Mapping
         return False
     if any(facts["design"][key] != other["design"][key] for key in _DESIGN):
         return False
+    if list(facts["design"].get("settings", ())) != list(other["design"].get("settings", ())):
+        return False
     return all(
         splits_path(sibling, split).is_file()
         and sha256_of(splits_path(sibling, split)) == sha256_of(splits_path(folder, split))

@@ -260,7 +260,8 @@ def _facts(
         "zone": zone_of(ready.labels, options.zone, options.repeat_error),
         "arms": [
             {"name": arm.name, "label": arm.label, "kind": arm.kind, "reference": arm.reference, "parameters": None,
-             "settings": len(arm.settings)} | ({} if arm.twin_of is None else {"twin_of": arm.twin_of})
+             "settings": len(arm.settings_of(design.settings)),
+             **({} if arm.twin_of is None else {"twin_of": arm.twin_of})}
             for arm in ready.arms
         ],
         "metric": ready.labels.metric,
@@ -281,7 +282,7 @@ def _run_cells(run: RunFolder, request: Request, options: StudyOptions, planned:
     if (taken := take_over(run.path, request.siblings, mine)) > 0:
         run.log(f"{taken:,} cells that do not depend on the pre-trained weights are those of another study.")
     left = [cell for cell in mine if not cell_path(run.path, cell).exists()]
-    training = Training(design.trials, design.epochs, options.batch_size, options.patience)
+    training = Training(design.trials, design.epochs, options.batch_size, options.patience, design.settings)
     if len(left) < len(mine):
         run.log(f"{len(mine) - len(left):,} of {len(mine):,} cells are finished.")
     deadline = None if options.minutes is None else time.monotonic() + 60 * GRACE * options.minutes

@@ -75,6 +75,10 @@ class Arm:
     needs_descriptors = False
     settings: Sequence[Setting] = ({},)
 
+    def settings_of(self, of_networks: Sequence[Setting]) -> Sequence[Setting]:
+        """What it tries: its own settings, or those that a study names for its networks."""
+        return of_networks if of_networks and self.kind == "network" else self.settings
+
     def fit(self, job: Job, setting: Setting, trial: int) -> Predicted:
         """Learns the training part with one setting and predicts the two other parts."""
         raise NotImplementedError
