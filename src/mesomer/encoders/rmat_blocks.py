@@ -213,19 +213,19 @@ class NodeEncoder(Encoder):
         """Both views."""
         groups = like_sized(batch)
         if len(groups) == 1:
-            parts = [self.part(batch)]
+            parts, rows = [self.part(batch)], None
             x = self.embedded(batch, parts[0].layout)
         else:
-            parts, together = [], taken(batch, torch.cat(groups))
+            parts = []
             for molecules in groups:
                 parts.append(self.part(taken(batch, molecules), parts[-1].rows.stop if parts else 0))
-            x = self.embedded(together, layout_of(together))
+            number = torch.arange(batch.num_molecules + 1, device=batch.atom_offsets.device)
+            rows, _ = ragged(batch.atom_offsets + number, torch.cat(groups).to(number.device))
+            x = self.embedded(batch, layout_of(batch)).index_select(0, rows)
         for block in self.blocks:
             x = block(x, parts)
         nodes = self.norm(x)
-        if len(groups) > 1:  # back into the order of the batch
-            number = torch.arange(batch.num_molecules + 1, device=batch.atom_offsets.device)
-            rows, _ = ragged(batch.atom_offsets + number, torch.cat(groups).to(number.device))
+        if rows is not None:  # back into the order of the batch
             nodes = nodes.index_select(0, torch.argsort(rows))
         atoms = torch.arange(batch.num_atoms, device=nodes.device) + batch.atom_molecule + 1
         return EncoderOutput({NODES: nodes, ATOMS: nodes.index_select(0, atoms)})
