@@ -107,7 +107,7 @@ def test_a_large_molecule_is_relaxed_step_by_step_while_there_is_time(monkeypatc
 def test_without_parameters_of_the_force_field_the_embedding_is_kept(smiles):
     mol = Chem.MolFromSmiles(smiles)
     found = conformer(mol)
-    assert found.how in (EMBEDDED, RELAXED) and np.isfinite(found.coordinates).all()
+    assert found.how == EMBEDDED and np.isfinite(found.coordinates).all()
     assert found.coordinates.shape == (mol.GetNumAtoms(), 3)
 
 

@@ -18,9 +18,11 @@ from mesomer.commands.predict import predict
 from mesomer.data import geometry
 from mesomer.data.geometry import geometry_warnings, placed_graphs
 from mesomer.data.labels import read_labels
+from mesomer.data.placed import store_coordinates, with_stored_coordinates
 from mesomer.data.tables import open_table
 from mesomer.encoders.base import build_encoder
 from mesomer.inference.rows import Wanted, table_rows
+from mesomer.training import finetune_plan as plan
 from mesomer.training.checkpoint import save_model
 from mesomer.training.finetune import finetune, labelled_splits
 from mesomer.training.finetune_plan import FinetuneOptions, property_data
@@ -229,3 +231,35 @@ def test_fine_tuning_as_published_for_rmat(tmp_path, encoder_folder, monkeypatch
     assert "one shared attention readout and a linear head were trained" in card
     assert "then decay with the square root of the step" in card and "the last epoch was kept." in card
     assert found is not None and (tmp_path / "run" / "report.html").exists() is False
+
+
+def test_stored_coordinates_are_read_by_the_molecules_that_they_are_of(tmp_path):
+    smiles = molecules(5)
+    mols = [Chem.MolFromSmiles(text) for text in smiles]
+    bare = [featurize(mol) for mol in mols]
+    placed = placed_graphs(bare, mols, 1, quiet=True)
+    assert with_stored_coordinates(tmp_path, smiles, bare) is None
+    store_coordinates(tmp_path, smiles, placed)
+    found = with_stored_coordinates(tmp_path, smiles, bare)
+    assert all(np.array_equal(one.coordinates, other.coordinates) for one, other in zip(found, placed, strict=True))
+    assert with_stored_coordinates(tmp_path, smiles[::-1], bare[::-1]) is None
+
+
+def test_an_interrupted_fine_tuning_does_not_place_its_atoms_again(tmp_path, encoder_folder, monkeypatch):
+    monkeypatch.setattr(geometry, "available_cores", lambda: 1)
+    smiles = molecules(30)
+    table = write_table(tmp_path / "a.csv", {"smiles": smiles, "n": [heteroatoms(text) for text in smiles]})
+
+    def run():
+        finetune(
+            str(table), targets=["n"], output=tmp_path / "run", model=str(encoder_folder), repeats=1, split="random",
+            options=FinetuneOptions(epochs=1, accelerator="cpu"),
+        )  # fmt: skip
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mesomer.training.finetune.run_cells", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    monkeypatch.setattr(plan, "placed_graphs", lambda *_, **__: pytest.fail("placed again"))
+    run()
+    assert not (tmp_path / "run" / "cells").exists()

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from mesomer.chem.descriptors import count_ecfp, descriptors_200
 from mesomer.chem.inchi import inchi_keys, skeleton
-from mesomer.data.geometry import placed_graphs
 from mesomer.data.labels import Labelled, read_labels
+from mesomer.data.placed import store_coordinates
 from mesomer.data.splits import Split, find_rule, read_splits, splits_for, write_splits
 from mesomer.data.splits.base import Groups, Molecules, group_rows, join_groups
 from mesomer.data.tables import open_table
@@ -29,7 +29,6 @@ from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write
 from mesomer.studies.design import KINDS_OF_SPLIT, Cell, fold_seed
-from mesomer.studies.placed import store_coordinates, with_stored_coordinates
 from mesomer.training.checkpoint import encoder_of, load_model
 from mesomer.training.context import Context
 from mesomer.training.finetune_cell import molecule_vectors
@@ -189,11 +188,8 @@ def read_molecules(source: Source, coordinates: bool = False) -> StudyData:
     table = open_table(source.data, source.smiles_column, source.max_atoms)
     extra = table.named_columns([name for name in source.descriptors if name != RDKIT_DESCRIPTORS])
     labelled = read_labels(table, table.named_columns(source.targets), source.task, conditions=extra)
-    data = property_data(labelled, source.descriptors)
+    data = property_data(labelled, source.descriptors, coordinates, kept=source.folder)
     check_range(data)
-    if coordinates:
-        stored = with_stored_coordinates(source.folder, data.smiles, data.graphs)
-        data = replace(data, graphs=stored or placed_graphs(data.graphs, labelled.mols))
     return StudyData(source, labelled, data, inchi_keys(labelled.mols, labelled.canonical))
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from mesomer import __version__
 from mesomer.data.geometry import geometry_warnings
 from mesomer.data.labels import Labelled, few_labels_warning, read_labels, require_enough
+from mesomer.data.placed import store_coordinates
 from mesomer.data.repeats import SplitColumn
 from mesomer.data.splits import Split, find_rule, splits_for, write_splits
 from mesomer.data.tables import Table, find_files, open_table
@@ -181,11 +182,11 @@ def finetune(
     base = encoder_of(folder)
     inputs = {str(path): sha256_of(path) for path in find_files(data)} | {f"model {model}": folder.sha256}
 
-    def read() -> LabelledSplits:
+    def read(kept: Path | None = None) -> LabelledSplits:
         return labelled_splits(
             open_table(data, smiles_column, max_atoms), targets, options, task=task, split=split,
             split_column=split_column, folds=folds, repeats=repeats, canonical_scaffolds=canonical_scaffolds,
-            coordinates=base.needs_coordinates,
+            coordinates=base.needs_coordinates, kept=kept,
         )  # fmt: skip
 
     def open_run() -> RunFolder:
@@ -200,7 +201,9 @@ def finetune(
         if run.state == "finished":
             remove(run.path / "cells")  # a kill after the last file leaves them
             return run.summary | {"state": "finished"}, None
-        task_data = task_data or read()
+        task_data = task_data or read(run.path / "cells")
+        if base.needs_coordinates:
+            store_coordinates(run.path / "cells", task_data.data.smiles, task_data.data.graphs)
         task_data.announce(run)
         write_splits(run.path / "splits.csv", task_data.splits, task_data.labelled.rows, task_data.labelled.smiles)
         task_data.labelled.rejects.write(run.path / "rejects.csv")
@@ -251,9 +254,10 @@ def labelled_splits(
     draw: Callable[[Labelled], list[Split]] | None = None,
     coordinates: bool = False,
     quiet: bool = False,
+    kept: Path | None = None,
 ) -> LabelledSplits:
     """Reads, splits and checks the data; arguments as in `finetune`. `draw` splits instead of a named rule, and the
-    encoder may need `coordinates`; `quiet` shows no progress of computing them.
+    encoder may need `coordinates`: `quiet` shows no progress of computing them, those in the folder `kept` are read.
     """
     rule = find_rule(split)
     by_column = draw is None and rule.needs == "column"
@@ -279,7 +283,7 @@ def labelled_splits(
             rows=labelled.rows,
             together=True,
         )
-    prepared = property_data(labelled, options.descriptors, coordinates, quiet)
+    prepared = property_data(labelled, options.descriptors, coordinates, quiet, kept)
     check_range(prepared)
     prediction_columns(prepared.targets)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from mesomer.chem.graph import MolGraph
 from mesomer.data.geometry import placed_graphs
 from mesomer.data.labels import Labelled
+from mesomer.data.placed import with_stored_coordinates
 from mesomer.data.splits import PARTS, Split
 from mesomer.errors import MesomerError, unknown_name
 from mesomer.heads import READOUTS
@@ -175,9 +177,14 @@ class PropertyData:
 
 
 def property_data(
-    labelled: Labelled, descriptors: Sequence[str] = (), coordinates: bool = False, quiet: bool = False
+    labelled: Labelled,
+    descriptors: Sequence[str] = (),
+    coordinates: bool = False,
+    quiet: bool = False,
+    kept: Path | None = None,
 ) -> PropertyData:
-    """Featurises labelled molecules once, for all splits and members; with `coordinates` also their atoms in space.
+    """Featurises labelled molecules once, for all splits and members; with `coordinates` also their atoms in space,
+    which are read if they were stored in the folder `kept` before.
 
     What takes long is shared by as many processes as torch has threads.
     """
@@ -189,7 +196,8 @@ def property_data(
 
     graphs = [featurize(mol) for mol in labelled.mols]
     if coordinates:
-        graphs = placed_graphs(graphs, labelled.mols, torch.get_num_threads(), quiet)
+        stored = None if kept is None else with_stored_coordinates(kept, labelled.smiles, graphs)
+        graphs = stored or placed_graphs(graphs, labelled.mols, torch.get_num_threads(), quiet)
     blocks = []
     for name in descriptors:
         if name == RDKIT_DESCRIPTORS:

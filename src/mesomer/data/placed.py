@@ -1,4 +1,4 @@
-"""Where the atoms of a study's molecules lie, for encoders that need it: computed once, read by every process.
+"""Where the atoms of labelled molecules lie, for encoders that need it: computed once, kept in a run's folder.
 
 Decided: the file holds the molecules and the release of RDKit that it was made from; with others it is made anew.
 """
