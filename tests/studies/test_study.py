@@ -66,6 +66,7 @@ def test_what_lies_in_the_folder(study):
     assert facts["design"]["label_counts"] == [21]
     pilot = json.loads((folder / "pilot.json").read_text())
     assert pilot["spread"] > 0 and {row["repeats"] for row in pilot["mde_by_design"]} == {1, 3, 5}
+    assert pilot["split"] == "random" and "1 x 2 folds therefore find" in pilot["sentence"]
 
 
 def test_the_target_is_told_as_it_was_read(study, finished, tmp_path, request_of):
@@ -214,6 +215,19 @@ def test_planning_writes_nothing(table, tmp_path, request_of):
     assert (
         found["design"]["repeats"] == 1 and "16 cells" in found["plan"] and "mde" in found["pilot"]["mde_by_design"][0]
     )
+
+
+def test_drawn_divisions_have_a_pilot_and_one_fixed_division_has_none(table, request_of):
+    drawn = StudyOptions(**{**vars(OPTIONS), "splits": ("balanced",), "repeats": 3, "label_shares": ()})
+    found = power_of(request_of(table), drawn)
+    assert "balanced splits (3 drawn divisions)" in found["plan"] and found["pilot"]["split"] == "balanced"
+    assert "3 drawn divisions therefore find" in found["pilot"]["sentence"]
+    table_of = {row["repeats"]: row["mde"] for row in found["pilot"]["mde_by_design"]}
+    assert set(table_of) == {3, 5, 10} and table_of[10] < table_of[5] < table_of[3]
+    fixed = StudyOptions(**{**vars(OPTIONS), "splits": ("deterministic",), "repeats": 2, "label_shares": ()})
+    found = power_of(request_of(table), fixed)
+    assert found["pilot"] is None and "one division, 2 trainings" in found["plan"]
+    assert any(check["check"] == "one division" for check in found["checks"])
 
 
 def test_a_file_of_splits_edited_by_hand_is_found(study, tmp_path, request_of, finished):

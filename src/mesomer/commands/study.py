@@ -295,7 +295,8 @@ def _plan_text(found: dict[str, Any]) -> str:
     lines += [*found["cut"], f"Planned: {found['plan']}"]
     pilot = found["pilot"]
     if pilot is not None:
-        lines += [pilot["sentence"], "", "repeats x folds   smallest detectable difference   at most about"]
+        lines += [pilot["sentence"], "", f"On {pilot['split']} splits:"]
+        lines += ["repeats x folds   smallest detectable difference   at most about"]
         lines += [
             f"{row['repeats']:>7} x {row['folds']:<7} {row['mde']:>30.3g}   {row['minutes']:>8.0f} min"
             for row in pilot["mde_by_design"]

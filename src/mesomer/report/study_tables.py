@@ -189,13 +189,14 @@ def curve_table(study: Study, split: SplitVerdict) -> Table | None:
 
 def pilot_table(study: Study) -> Table | None:
     """What the pilot said of possible designs before the study."""
-    designs: Sequence[dict[str, Any]] = (study.pilot or {}).get("mde_by_design") or []
+    pilot = study.pilot or {}
+    designs: Sequence[dict[str, Any]] = pilot.get("mde_by_design") or []
     if not designs:
         return None
     speak = speech(study)
     rows = [
         [
-            f"{row['repeats']} x {row['folds']} folds",
+            f"{row['repeats']} x {row['folds']} folds" if row["folds"] > 1 else f"{row['repeats']} drawn divisions",
             speak.score(float(row["mde"])),
             f"{int(row['cells']):,}",
             duration(60 * float(row["minutes"])),
@@ -203,7 +204,8 @@ def pilot_table(study: Study) -> Table | None:
         ]
         for row in designs
     ]
-    caption = "What was expected before the study, from a cheap pilot on the same folds."
+    which = f" of the {tidy(pilot['split'])} splits" if pilot.get("split") else ""
+    caption = f"What was expected before the study, from a cheap pilot on the same folds{which}."
     head = ["Design", with_unit("Smallest detectable difference", speak.unit), "Trainings", "Time"]
     if "can_show_equality" in designs[0]:
         head.append("Can show “no practical difference”")

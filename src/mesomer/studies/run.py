@@ -222,7 +222,7 @@ def _overlap(request: Request, ready: Prepared, model: ModelFolder) -> tuple[dic
 def _pilot(
     request: Request, options: StudyOptions, ready: Prepared, design: Design, costs: Costs
 ) -> dict[str, Any] | None:
-    """What `pilot.json` says; None where no kind of split has folds."""
+    """What `pilot.json` says; None where no kind of split has parts that differ."""
     pilots = run_pilot(ready.study, design, request.jobs)
     if not pilots:
         return None
