@@ -45,7 +45,8 @@ def test_shipped_grids_are_whole(name):
     grid = read_grid(name)
     points = grid.points()
     assert points[0].name == "base" and len({point.name for point in points}) == len(points)
-    assert all(sum(point[f] != grid.base[f] for f in grid.base) <= 1 for point in points)
+    alone = points[: len(points) - len(grid.also)]
+    assert all(sum(point[f] != grid.base[f] for f in grid.base) <= 1 for point in alone)
     for point in points:
         assert options_of(grid, point).minutes is None
         for stage in grid.pretrainings[point["pretraining"]]:
@@ -63,6 +64,8 @@ def test_one_factor_at_a_time_or_the_product():
     grid = grid_of(CONTENT, "here")
     names = [point.name for point in grid.points()]
     assert names == ["base", "features=rich", "pretraining=infomax", "finetuning=gentle"]
+    more = grid_of(CONTENT | {"also": [{"pretraining": "both", "features": "rich"}]}, "here").points()
+    assert [point.name for point in more] == [*names, "features=rich+pretraining=both"]
     product = grid_of(CONTENT | {"product": True}, "here").points()
     assert len(product) == 8 and product[0].name == "base"
     assert "features=rich+pretraining=infomax+finetuning=gentle" in {point.name for point in product}
@@ -98,6 +101,8 @@ def test_how_studies_of_a_point_are_run():
     [
         ({"set": ["a"]}, "no setting in the grid here named 'set'"),
         ({"sets": []}, "does not say sets"),
+        ({"also": [{"pretraining": "infomax"}]}, "has the point pretraining=infomax twice"),
+        ({"also": [{"depth": "3"}]}, "factor"),
         ({"base": {"network": "tiny"}}, "does not say corpus, pretraining, split"),
         ({"vary": {"depth": [1]}}, "factor"),
         ({"vary": {"network": ["tinny"]}}, "network in the grid here"),

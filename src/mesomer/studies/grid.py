@@ -29,7 +29,7 @@ FACTORS = ("network", "features", "corpus", "pretraining", "split", "finetuning"
 """What can be varied; each value is a name that the file defines, or (features, split) a word."""
 FEATURES = ("basic", "rich")
 _DEFINED = {"network": "networks", "corpus": "corpora", "pretraining": "pretrainings", "finetuning": "finetunings"}
-_KEYS = ("name", "about", "sets", "base", "vary", "product", "study", *_DEFINED.values())
+_KEYS = ("name", "about", "sets", "base", "vary", "also", "product", "study", *_DEFINED.values())
 STUDY_KEYS = (
     "repeats", "folds", "trials", "epochs", "batch_size", "patience", "label_shares", "arms", "seed", "precision",
     "settings",
@@ -63,18 +63,21 @@ class Grid:
     corpora: Mapping[str, Mapping[str, Any]]
     pretrainings: Mapping[str, tuple[Mapping[str, Any], ...]]
     finetunings: Mapping[str, Mapping[str, Any]]
+    also: tuple[Mapping[str, str], ...] = ()
+    """Further points, each by all that differs from the base: an objective that one network alone has, say."""
 
     def points(self) -> list[Point]:
-        """All points: the base first, then factor by factor, or the whole product."""
+        """All points: the base first, then factor by factor, or the whole product; further ones last."""
+        more = [self._point(dict(self.base) | dict(values)) for values in self.also]
         if self.product:
             choices = [dict.fromkeys((self.base[factor], *self.vary.get(factor, ()))) for factor in FACTORS]
             every = [dict(zip(FACTORS, values, strict=True)) for values in itertools.product(*choices)]
-            return [self._point(values) for values in every]
+            return [*(self._point(values) for values in every), *more]
         alone = [
             dict(self.base) | {factor: value}
             for factor in FACTORS for value in self.vary.get(factor, ()) if value != self.base[factor]
         ]  # fmt: skip
-        return [self._point(self.base), *(self._point(values) for values in alone)]
+        return [self._point(self.base), *(self._point(values) for values in alone), *more]
 
     def _point(self, values: Mapping[str, str]) -> Point:
         differs = [f"{factor}={value}" for factor, value in values.items() if value != self.base[factor]]
@@ -132,18 +135,23 @@ def grid_of(content: Any, where: str) -> Grid:
         networks=content["networks"], corpora=content["corpora"],
         pretrainings={name: tuple(stages) for name, stages in content["pretrainings"].items()},
         finetunings={"default": {}} | (content.get("finetunings") or {}),
+        also=tuple(content.get("also") or ()),
     )  # fmt: skip
     _check(grid, where)
     return grid
 
 
 def _check(grid: Grid, where: str) -> None:
-    for factor in (*grid.base, *grid.vary):
+    for factor in (*grid.base, *grid.vary, *(factor for values in grid.also for factor in values)):
         if factor not in FACTORS:
             raise unknown_name(f"factor in the grid {where}", factor, FACTORS)
     absent = [factor for factor in FACTORS if factor not in grid.base]
     if absent:
         raise MesomerError(f"The base of the grid {where} does not say {', '.join(absent)}.", "Add it.")
+    names = [point.name for point in grid.points()]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MesomerError(f"The grid {where} has the point {twice} twice.", "Leave it out under `also`.")
     for point in grid.points():
         for factor, kind in _DEFINED.items():
             defined = getattr(grid, kind)
