@@ -242,17 +242,18 @@ def node_rows(batch: GraphBatch, visible: Tensor | None = None, width: TableWidt
     (batmannet.md 2.3).
     """
     first = 0 if width is None else width.paddings
-    receiver = batch.target.index_select(0, batch.incoming)
-    neighbour = batch.source.index_select(0, batch.incoming)
-    number = torch.arange(batch.num_atoms, device=batch.source.device)
+    neighbours = batch.source.index_select(0, batch.incoming)
     molecule = batch.atom_molecule
-    if visible is not None:
-        keep = visible[receiver] & visible[neighbour]
-        receiver, neighbour = receiver[keep], neighbour[keep]
+    if visible is None:
+        offsets = F.pad(batch.incoming_offsets, (first, 0))
+    else:
+        receiver = batch.target.index_select(0, batch.incoming)
+        keep = visible[receiver] & visible[neighbours]
         number = visible.cumsum(0) - 1
         molecule = molecule[visible]
-    offsets = offsets_of(number.index_select(0, receiver) + first, molecule.numel() + first)
-    neighbours = number.index_select(0, neighbour) + first
+        offsets = offsets_of(number.index_select(0, receiver[keep]) + first, molecule.numel() + first)
+        neighbours = number.index_select(0, neighbours[keep])
+    neighbours = neighbours + first
     return NodeRows(neighbours, offsets, None if width is None else _padding(width, molecule, offsets))
 
 
@@ -268,13 +269,12 @@ def edge_rows(
     if visible is not None:
         renumbered = visible.cumsum(0) - 1
         incoming = incoming[visible[incoming]]
-        owner = target.index_select(0, incoming)
+        offsets = offsets_of(target.index_select(0, incoming) + first, batch.num_atoms + first)
         incoming = renumbered.index_select(0, incoming)
         source, target = source[visible], target[visible]
         reverse, number = reverse[visible], renumbered
     else:
-        owner = target.index_select(0, incoming)
-    offsets = offsets_of(owner + first, batch.num_atoms + first)
+        offsets = F.pad(batch.incoming_offsets, (first, 0))
     if width is None:
         row = number.index_select(0, reverse)
         if visible is None or not halves:
