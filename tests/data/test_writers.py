@@ -86,6 +86,21 @@ def test_parquet_holds_vectors_of_fixed_size(tmp_path: Path, dtype: str):
     assert [row["y"] for row in rows] == ["1.50", "", "007"]
 
 
+def test_wide_vectors_are_not_held_back_until_there_are_many_rows(tmp_path: Path, monkeypatch):
+    """A row group ends by its bytes as well: memory must not depend on how many rows there are."""
+    import pyarrow.parquet as pq
+
+    from mesomer.data import outputs
+
+    monkeypatch.setattr(outputs, "_BUFFERED_BYTES", 100_000)
+    table = open_table(["CCO"] * 100, chunk_rows=10)
+    with TableWriter.like(table, tmp_path / "out.parquet", [Result("v", "vector", 1000, "float32")]) as writer:
+        for chunk in table.chunks():
+            writer.write(chunk, {"v": np.ones((10, 1000), np.float32)})
+    groups = pq.ParquetFile(tmp_path / "out.parquet").metadata
+    assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == [30, 30, 30, 10]
+
+
 def test_parquet_input_keeps_its_types(tmp_path: Path):
     import datetime
 

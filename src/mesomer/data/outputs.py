@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SPECIAL = re.compile(r'[",\r\n]|^\s|\s$')
 _SPECIAL_TAB = re.compile(r'["\t\r\n]|^\s|\s$')
-_BUFFERED_ROWS = 32_768
+_BUFFERED_ROWS, _BUFFERED_BYTES = 32_768, 32 << 20
 
 
 class Result(NamedTuple):
@@ -166,7 +166,7 @@ class Parquet(Format):
         self._schema = pa.schema([*inputs, *outputs], metadata=about)
         self._typed = schema is not None
         self._held: list[pa.RecordBatch] = []
-        self._held_rows = 0
+        self._held_rows = self._held_bytes = 0
 
     def open(self, path: Path, stack: ExitStack) -> None:
         """See `Format`."""
@@ -195,7 +195,8 @@ class Parquet(Format):
         arrays += [_arrow_array(result, results[result.name]) for result in self.results]
         self._held.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
         self._held_rows += len(chunk)
-        if self._held_rows >= _BUFFERED_ROWS:
+        self._held_bytes += self._held[-1].nbytes
+        if self._held_rows >= _BUFFERED_ROWS or self._held_bytes >= _BUFFERED_BYTES:
             self._flush()
 
     def _flush(self) -> None:
@@ -203,7 +204,7 @@ class Parquet(Format):
 
         if self._held:
             self._writer.write_table(pa.Table.from_batches(self._held), row_group_size=_BUFFERED_ROWS)
-        self._held, self._held_rows = [], 0
+        self._held, self._held_rows, self._held_bytes = [], 0, 0
 
 
 def _arrow_type(result: Result) -> pa.DataType:
