@@ -266,6 +266,10 @@ def test_molecules_of_one_scaffold_are_drawn_together(tmp_path):
     with open(folder / "molecules.csv", "w", encoding="utf-8", newline="") as handle:
         csv.writer(handle).writerows([["row", "smiles"], *((row + 1, "C" + rings[row % 3]) for row in range(150))])
     assert split_of(folder).molecules is None  # three scaffolds are no sample
+    plan = json.loads((folder / "study.json").read_text())
+    plan["design"]["rules"] = {"scaffold": "cv"}
+    (folder / "study.json").write_text(json.dumps(plan))
+    assert split_of(folder).molecules is not None  # random folds draw molecules
 
 
 def test_one_fixed_division_has_no_verdict(tmp_path):
@@ -279,6 +283,9 @@ def test_one_fixed_division_has_no_verdict(tmp_path):
     assert "On the one division" in sentence and "cannot say whether pre-training helps" in sentence
     assert "over its test molecules" in sentence
     assert any("one and the same division" in text for text in cautions(study, found))
+    with open(folder / "molecules.csv", "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([["row", "smiles"], *((row, "Cc1ccccc1") for row in range(1, 101))])
+    assert analyse(read_study(folder))[0].molecules is None  # its division is by scaffolds, and one is no sample
 
 
 def test_undecided_says_what_would_settle_it(tmp_path):

@@ -23,6 +23,8 @@ MOST_DRAWS, LEAST_DRAWS = 1000, 200
 _WORK = 1e7
 """Draws times predictions; some seconds."""
 LEAST_MOLECULES = 10
+_BY_SCAFFOLD = ("scaffold_cv", "deterministic", "deterministic_achiral")
+"""Rules with folds or one fixed division that keep scaffolds together."""
 LEAST_OF_CLASS = 5
 """With fewer of a class too many draws would hold none of it."""
 
@@ -71,7 +73,7 @@ def over_molecules(
     _, two = _by_molecule(second, rows, repeats)
     known = np.isfinite(truth) & np.isfinite(one).all(1) & np.isfinite(two).all(1)
     truth, one, two = truth[known], one[known], two[known]
-    groups = _scaffolds(study, rows[known]) if "scaffold" in study.rule(split) else None
+    groups = _scaffolds(study, rows[known]) if study.rule(split) in _BY_SCAFFOLD else None
     if groups is not None and len(set(groups)) < LEAST_MOLECULES:
         return None
     rare = kind == "binary" and min((truth == 1).sum(), (truth == 0).sum()) < LEAST_OF_CLASS
