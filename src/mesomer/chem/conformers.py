@@ -26,6 +26,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
 
 from .graph import MolGraph
+from .interrupts import restore_interrupts
 
 CONFORMERS = "conformers"
 """The added column of a corpus that holds them."""
@@ -58,6 +59,7 @@ def conformer(mol: Chem.Mol, seed: int = SEED, time_limit: float = TIME_LIMIT) -
     with rdBase.BlockLogs():
         spelt, order = _canonical(mol)
         found, how = _in_space(spelt, seed, time_limit)
+        restore_interrupts()
         if found is None:
             rdDepictor.Compute2DCoords(spelt)
             found, how = spelt.GetConformer().GetPositions(), DRAWN

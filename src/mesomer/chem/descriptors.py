@@ -17,6 +17,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 
 from ..errors import MesomerError
+from .interrupts import restore_interrupts
 
 DESCRIPTORS = 200
 
@@ -91,6 +92,7 @@ def _raw(mols: Sequence[Chem.Mol]) -> np.ndarray:
                     row[column] = functions[name](mol), 1.0
                 except (ArithmeticError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
                     continue  # as published: a descriptor that cannot be computed counts as 0 after normalising
+            restore_interrupts()
     return values
 
 

@@ -16,6 +16,7 @@ from functools import cache
 
 from rdkit import Chem
 
+from .interrupts import restore_interrupts
 from .schema import ATOM_FIELDS
 
 SMARTS = {
@@ -189,6 +190,7 @@ def add_matched_groups(flags: bytearray, mol: Chem.Mol) -> None:
     for name, flag in zip(SMARTS, (ACCEPTOR, DONOR, ACIDIC, BASIC), strict=True):
         for (atom,) in mol.GetSubstructMatches(_pattern(name)):
             flags[atom] |= flag
+    restore_interrupts()
 
 
 @cache

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .interrupts import restore_interrupts
+
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
@@ -21,8 +23,12 @@ def inchi_keys(mols: Sequence[Mol], otherwise: Sequence[str]) -> list[str]:
     from rdkit import rdBase
     from rdkit.Chem import MolToInchiKey
 
+    keys = []
     with rdBase.BlockLogs():
-        return [MolToInchiKey(mol) or NO_KEY + text for mol, text in zip(mols, otherwise, strict=True)]
+        for mol, text in zip(mols, otherwise, strict=True):
+            keys.append(MolToInchiKey(mol) or NO_KEY + text)
+            restore_interrupts()
+    return keys
 
 
 def skeleton(key: str) -> str:

@@ -14,6 +14,8 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import Fragments
 
+from .interrupts import restore_interrupts
+
 _ORIGINAL_PATTERNS = {"fr_unbrch_alkane": "[R0;D2][R0;D2][R0;D2][R0;D2]"}
 
 
@@ -39,4 +41,5 @@ def motif_labels(mols: Sequence[Chem.Mol]) -> np.ndarray:
     labels = np.zeros((len(mols), len(patterns)), dtype=np.uint8)
     for row, mol in enumerate(mols):
         labels[row] = [mol.HasSubstructMatch(pattern) for pattern in patterns]
+        restore_interrupts()
     return labels

@@ -9,11 +9,9 @@ messages never reach the terminal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdqueries
 
 from .schema import MAX_ATOMS, MAX_ISOTOPE
 from .stereo import older_perception
@@ -123,16 +121,8 @@ def _read(text: str | None, max_atoms: int) -> tuple[Chem.Mol | None, str | None
 
 
 def _outside_schema(mol: Chem.Mol) -> bool:
-    if stands_for_many(mol) or mol.HasSubstructMatch(_strange_isotope()):
+    if stands_for_many(mol) or any(atom.GetIsotope() > MAX_ISOTOPE for atom in mol.GetAtoms()):
         return True
     if mol.GetNumAtoms() <= _MAX_NEIGHBOURS:
         return False
     return any(atom.GetTotalDegree() > _MAX_NEIGHBOURS for atom in mol.GetAtoms())
-
-
-@cache
-def _strange_isotope() -> Chem.Mol:
-    """A query for an isotope that the schema cannot hold; it holds whatever charge RDKit can, which has 8 bits, too."""
-    pattern = Chem.RWMol()
-    pattern.AddAtom(rdqueries.IsotopeGreaterQueryAtom(MAX_ISOTOPE))
-    return pattern.GetMol()
