@@ -15,7 +15,7 @@ from rdkit import Chem
 from small_corpora import demo_smiles
 
 from mesomer.chem.conformers import conformer
-from mesomer.chem.descriptors import descriptors_200, ecfp_bits, count_ecfp
+from mesomer.chem.descriptors import count_ecfp, descriptors_200, ecfp_bits
 from mesomer.chem.featurize import featurize, graph_from_smiles
 from mesomer.chem.groups import add_matched_groups
 from mesomer.chem.inchi import inchi_keys
