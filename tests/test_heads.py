@@ -13,7 +13,7 @@ from mesomer import heads
 from mesomer.chem.graph import MolGraph, collate
 from mesomer.encoders.base import Encoder, EncoderOutput
 from mesomer.errors import MesomerError
-from mesomer.heads import ProbeModel, PropertyHead, PropertyModel, Readout
+from mesomer.heads import INPUT_BOUND, ProbeModel, PropertyHead, PropertyModel, Readout, bounded
 from mesomer.outputs import Output
 
 
@@ -222,6 +222,33 @@ def test_probe_is_linear_in_the_standardised_vector():
     expected = torch.sigmoid((vectors - 0.5) / 2 @ probe.linear.weight.T + probe.linear.bias)
     assert torch.allclose(probe.predict(batch, extra), expected)
     ProbeModel(encoder, **probe.config()).load_state_dict(probe.state_dict())
+
+
+def test_what_lies_far_out_is_bounded_and_keeps_order_and_gradient():
+    x = torch.tensor([-616.0, -3.5, -3.0, -0.2, 0.0, 2.999, 3.0, 41.0, 616.0, 1e30], requires_grad=True)
+    y = bounded(x, INPUT_BOUND)
+    inside = x.detach().abs() <= INPUT_BOUND
+    assert torch.equal(y[inside], x[inside]) and torch.equal(bounded(x, None), x)
+    assert (y.diff() > 0).all() and torch.equal(bounded(-x, INPUT_BOUND), -y)
+    assert y[8].item() == pytest.approx(3 + math.log1p(613)) and y[9] < 75
+    y.sum().backward()
+    assert (x.grad[:9] > 0).all() and (x.grad[inside] == 1).all()
+
+
+def test_a_molecule_unlike_all_others_gets_no_absurd_prediction():
+    """A column that one training molecule in a hundred has: the next one that has it lies far out."""
+    plain, tame = (PropertyModel(Tiny(), [Output("regression")], standardize=True, bound=b) for b in (None, 3.0))
+    rows = torch.randn(300, 6)
+    rows[:, 0] = 0.0
+    rows[0, 0] = 0.2
+    strange = torch.zeros(1, 6)
+    strange[0, 0] = 5.0
+    for model, limit in ((plain, math.inf), (tame, 10.0)):
+        model.set_standard([rows, rows])
+        assert model.standardized([strange, strange])[0].abs().max() < limit
+        twin = PropertyModel(Tiny(), **model.config())
+        assert twin.bound == model.bound
+    assert plain.standardized([strange, strange])[0].abs().max() > 100
 
 
 def test_wrong_names_and_missing_descriptors_are_refused():

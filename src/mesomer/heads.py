@@ -28,6 +28,17 @@ from mesomer.errors import unknown_name
 from mesomer.outputs import OUTPUT_TYPES, Output, final_outputs, property_loss, wide
 
 READOUTS = (*GRAPH_READOUTS, "attention")
+INPUT_BOUND = 3.0
+"""Of standardised inputs. Some columns of a molecule vector are zero but for a handful of the training molecules: one
+more of their kind stands hundreds of deviations out, and anything could be predicted for it (docs/diary.md)."""
+
+
+def bounded(x: Tensor, bound: float | None) -> Tensor:
+    """Values within ±`bound` as they are; beyond it they grow with the logarithm only: order and gradient stay."""
+    if bound is None:
+        return x
+    beyond = (x.abs() - bound).clamp(min=0)
+    return torch.where(beyond > 0, x.sign() * (bound + beyond.log1p()), x)
 
 
 class Readout(nn.Module):
@@ -97,9 +108,9 @@ class PropertyModel(nn.Module):
     """Encoder, readout and one head for each of the encoder's readout views, or one for all with a summary.
 
     With `standardize` a head sees its input minus a center, divided by a scale: fixed numbers that `set_standard`
-    takes from the training molecules before training. Molecule vectors differ little beside what they have in common,
-    and heads learn slowly from them as they are. With `linear` a linear map of the same input is added to what a head
-    says (training/head_start.py). Published models have neither.
+    takes from the training molecules before training; `bound` tames what lies far out (`bounded`). Molecule vectors
+    differ little beside what they have in common, and heads learn slowly from them as they are. With `linear` a linear
+    map of the same input is added to what a head says (training/head_start.py). Published models have none of these.
     """
 
     centers: Tensor
@@ -122,6 +133,7 @@ class PropertyModel(nn.Module):
         standardize: bool = False,
         head_norm: bool = False,
         linear: bool = False,
+        bound: float | None = None,
     ) -> None:
         super().__init__()
         self.outputs = [Output(*output) for output in outputs]
@@ -140,7 +152,7 @@ class PropertyModel(nn.Module):
         if summary is not None:
             width = self.readout.out_width * len(self.views) + summary.width + descriptors_dim
         columns = sum(output.width for output in self.outputs)
-        self.standardize = standardize
+        self.standardize, self.bound = standardize, bound
         if standardize:
             self.register_buffer("centers", torch.zeros(inputs, width))
             self.register_buffer("scales", torch.ones(inputs, width))
@@ -162,6 +174,7 @@ class PropertyModel(nn.Module):
             "standardize": standardize,
             "head_norm": head_norm,
             "linear": linear,
+            "bound": bound,
         }
 
     def config(self) -> dict[str, Any]:
@@ -217,7 +230,7 @@ class PropertyModel(nn.Module):
         """Head inputs [M, R + descriptors] as each head sees them."""
         if not self.standardize:
             return list(vectors)
-        return [(x - self.centers[at]) / self.scales[at] for at, x in enumerate(vectors)]
+        return [bounded((x - self.centers[at]) / self.scales[at], self.bound) for at, x in enumerate(vectors)]
 
     def head_inputs(self, encoded: EncoderOutput, batch: GraphBatch, descriptors: Tensor | None = None) -> list[Tensor]:
         """What each head is given, descriptors at its end, not standardised: a list of [M, R + descriptors]."""
@@ -266,9 +279,16 @@ class ProbeModel(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, encoder: Encoder, outputs: Sequence[Output], *, vector_width: int, descriptors_dim: int = 0
+        self,
+        encoder: Encoder,
+        outputs: Sequence[Output],
+        *,
+        vector_width: int,
+        descriptors_dim: int = 0,
+        bound: float | None = None,
     ) -> None:
         super().__init__()
+        self.bound = bound
         self.outputs = [Output(*output) for output in outputs]
         self.descriptors_dim = descriptors_dim
         self.encoder = encoder
@@ -280,6 +300,7 @@ class ProbeModel(nn.Module):
             "outputs": [list(output) for output in self.outputs],
             "vector_width": vector_width,
             "descriptors_dim": descriptors_dim,
+            "bound": bound,
         }
 
     def config(self) -> dict[str, Any]:
@@ -307,7 +328,7 @@ class ProbeModel(nn.Module):
 
     def from_vectors(self, vectors: Tensor) -> Tensor:
         """Raw outputs from molecule vectors with their descriptors."""
-        return self.linear((vectors - self.center) / self.scale)
+        return self.linear(bounded((vectors - self.center) / self.scale, self.bound))
 
     def predict(self, batch: GraphBatch, descriptors: Tensor | None = None) -> Tensor:
         """Probabilities and (scaled) values [M, T']."""

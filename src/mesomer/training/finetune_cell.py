@@ -26,7 +26,7 @@ from mesomer.data.splits import Split
 from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write
-from mesomer.heads import ProbeModel, PropertyModel
+from mesomer.heads import INPUT_BOUND, ProbeModel, PropertyModel
 from mesomer.run import StopRequest
 from mesomer.training.context import Context
 from mesomer.training.finetune_network import (
@@ -123,6 +123,7 @@ class Cells:
                 disagreement=options.disagreement,
                 standardize=options.standardize,
                 linear=options.head_start == "linear",
+                bound=INPUT_BOUND if options.standardize else None,
             )
 
     def _train(
@@ -219,7 +220,13 @@ class Cells:
         if self.options.probe:
             assert shared is not None
             width = result.state["center"].shape[0] - self._descriptors_dim
-            return ProbeModel(shared, self.data.outputs, vector_width=width, descriptors_dim=self._descriptors_dim)
+            return ProbeModel(
+                shared,
+                self.data.outputs,
+                vector_width=width,
+                descriptors_dim=self._descriptors_dim,
+                bound=INPUT_BOUND,
+            )
         return self.network(result.cell, shared)
 
     @property

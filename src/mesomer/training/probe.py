@@ -1,8 +1,9 @@
 """Linear models on fixed vectors: ridge for numbers, penalised logistic regression for classes.
 
-Inputs are standardised by the caller; the strength of the penalty is, target by target, the one of a fixed grid that
-does best on the validation part. All class targets are solved together, from strong to weak penalties, so that 617
-targets cost little more than one. The linear probe is such a model on the vectors of a frozen encoder.
+Inputs are standardised and bounded by the caller (`linear_inputs`); the strength of the penalty is, target by target,
+the one of a fixed grid that does best on the validation part. All class targets are solved together, from strong to
+weak penalties, so that 617 targets cost little more than one. The linear probe is such a model on the vectors of a
+frozen encoder.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from mesomer.data.splits import Split
 from mesomer.encoders.base import Encoder
-from mesomer.heads import ProbeModel
+from mesomer.heads import INPUT_BOUND, ProbeModel, bounded
 from mesomer.metrics import log_loss, rmse
 from mesomer.outputs import Output, property_loss
 from mesomer.training.finetune_plan import PropertyData
@@ -39,12 +40,14 @@ def fit_probe(
 ) -> ProbeModel:
     """A linear model for every target; `vectors` [M, width] are those of the encoder."""
     descriptors = 0 if data.descriptors is None else data.descriptors.shape[1]
-    model = ProbeModel(encoder, data.outputs, vector_width=vectors.shape[1], descriptors_dim=descriptors)
+    model = ProbeModel(
+        encoder, data.outputs, vector_width=vectors.shape[1], descriptors_dim=descriptors, bound=INPUT_BOUND
+    )
     features = vectors.astype(np.float64)
     if data.descriptors is not None and extra is not None:
         features = np.concatenate([features, scaled_descriptors(data.descriptors, extra).numpy()], 1)
     standard = Scaling.fit(features[split.train])
-    weights, offsets = fit_linear(standard.apply(features), scaling.apply(data.y), data.targets, split)
+    weights, offsets = fit_linear(linear_inputs(standard, features), scaling.apply(data.y), data.targets, split)
     with torch.no_grad():
         model.center.copy_(torch.from_numpy(standard.mean))
         model.scale.copy_(torch.from_numpy(standard.deviation))
@@ -53,8 +56,13 @@ def fit_probe(
     return model
 
 
+def linear_inputs(standard: Scaling, features: NDArray[np.floating]) -> Matrix:
+    """Features [M, columns] as linear models see them: standardised and bounded; NaN stays."""
+    return bounded(torch.from_numpy(standard.apply(features)), INPUT_BOUND).numpy()
+
+
 def fit_linear(inputs: Matrix, truth: Matrix, targets: Sequence[Target], split: Split) -> tuple[Matrix, Matrix]:
-    """Weights [T', columns] and offsets [T'] of all targets, from standardised inputs [M, columns].
+    """Weights [T', columns] and offsets [T'] of all targets, from inputs [M, columns].
 
     truth [M, T]: scaled values and class numbers, NaN where missing. A target without a label in the training part
     keeps zeros.

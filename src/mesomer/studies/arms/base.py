@@ -21,7 +21,7 @@ from mesomer.baselines.base import train_and_predict
 from mesomer.data.splits import Split
 from mesomer.outputs import final_outputs
 from mesomer.training.finetune_plan import PropertyData
-from mesomer.training.probe import fit_linear
+from mesomer.training.probe import fit_linear, linear_inputs
 from mesomer.training.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def fit_baseline(name: str, make: Callable[[int, int, int], Baseline], features:
 def fit_linear_model(features: NDArray, data: PropertyData, split: Split) -> Predicted:
     """Ridge or logistic regression; the penalty of a fixed path that does best on the validation part, per target."""
     standard = Scaling.fit(features[split.train].astype(np.float64))
-    inputs = np.nan_to_num(standard.apply(features))  # undefined features are at the mean of the training part
+    inputs = np.nan_to_num(linear_inputs(standard, features))  # undefined features are at the mean of the training part
     scaling = Scaling.of_targets(data.y[split.train], data.outputs)
     weights, offsets = fit_linear(inputs, scaling.apply(data.y), data.targets, split)
 
