@@ -26,6 +26,7 @@ from mesomer.inference.batches import Runner
 from mesomer.machine import keep_freed_memory
 from mesomer.objectives.base import build_objective
 from mesomer.outputs import Output
+from mesomer.training.checkpoint import default_model, load_encoder
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 TASKS = ("pretrain", "finetune", "embed", "library")
@@ -100,17 +101,30 @@ class Ours:
             return self.encoder.molecule_vectors(self.encoder(batch), batch).float()
 
 
+@torch.inference_mode()
+def cosines(encoder: Encoder, batches: Sequence[GraphBatch]) -> torch.Tensor:
+    """Of the vectors of all molecules in both precisions."""
+    found = []
+    for batch in batches:
+        pair = []
+        for half in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                pair.append(encoder.molecule_vectors(encoder(batch), batch).float())
+        found.append(torch.nn.functional.cosine_similarity(*pair))
+    return torch.cat(found)
+
+
 def operations(ours: Ours, task: str) -> float:
-    """Floating-point operations of the matrix products of one call."""
+    """Floating-point operations of the matrix products of one call, in the mean over the batches."""
     counter = FlopCounterMode(display=False)
     with counter, torch.set_grad_enabled(task != "library"):
-        if task == "library":  # the counter sees only its own thread
-            for batch in ours.batches:
+        for batch in ours.batches:
+            if task == "library":  # the counter sees only its own thread
                 ours.vectors(batch)
-        else:
-            getattr(ours, task)()
+            else:
+                getattr(ours, task)()
     ours.turns[task] = 0
-    return float(counter.get_total_flops())
+    return float(counter.get_total_flops()) / (1 if task == "library" else len(ours.batches))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,9 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             other = _whole_library(theirs, len(parts)) if whole else theirs.get(task)
             molecules = sum(len(part) for part in graphs) if whole else len(parts[0])
             _print_task(task, molecules, ours, other, options.rounds, 1 if whole else len(parts), best)
-        a, b = (ours[name].embed() for name in PRECISIONS)
-        cosine = torch.nn.functional.cosine_similarity(a, b)
-        print(f"  cosine of bfloat16 embeddings to float32: smallest {cosine.min():.5f}, mean {cosine.mean():.5f}")
+        bundled = default_model()
+        for name, encoder in (("this network", ours["float32"].encoder), (bundled, load_encoder(bundled))):
+            cosine = cosines(encoder, ours["float32"].batches)
+            print(
+                f"  cosine of bfloat16 to float32 vectors, {name}: smallest {cosine.min():.5f}, mean {cosine.mean():.5f}"
+            )
     for task in options.tasks:
         rates = {who: rate for (name, who), rate in best.items() if name == task}
         ratios = [f"{who} {rates[who] / rates['published']:.2f} of published" for who in PRECISIONS if len(rates) == 3]
