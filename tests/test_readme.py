@@ -148,12 +148,19 @@ def test_other_shell_lines_are_known():
 
 
 def test_the_python_of_the_readme_works(reader, capsys):
+    """Also with a row that is no molecule, of which a pipeline would make nan."""
     if not Path("runs/sol").exists():
         words = shortened(["finetune", "data.csv", "--targets", "logS", "--output", "runs/sol"])
         assert cli.main(words) == 0, capsys.readouterr().err
+    rows = Path("data.csv").read_text(encoding="utf-8")
+    Path("data.csv").write_text(f"{rows}no molecule,1.5,0.5,yes\n", encoding="utf-8")
     (text,) = blocks("README.md", "python")
     scope: dict = {}
-    exec(compile(text, "README.md", "exec"), scope)
+    try:
+        exec(compile(text, "README.md", "exec"), scope)
+    finally:
+        Path("data.csv").write_text(rows, encoding="utf-8")
+    assert len(scope["table"]) == 80 and "nan" not in capsys.readouterr().out
     assert scope["vectors"].shape[0] == 2 and len(scope["columns"]["logS_pred"]) == 2
 
 

@@ -13,12 +13,17 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from mesomer.errors import MesomerError
 from mesomer.signature import literals, members, type_words
 
 _NO_WORDS: Mapping[str, str] = {}
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
+
+
+class ArgumentError(MesomerError, TypeError):
+    """Arguments that a function does not have: one sentence for people, and the TypeError that any function raises."""
 
 
 def checked(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +48,8 @@ def python_words(other_names: Mapping[str, str] = _NO_WORDS) -> Iterator[None]:
 
 
 def in_python(text: str, other_names: Mapping[str, str] = _NO_WORDS) -> str:
-    """A sentence with the names of arguments in place of options."""
+    """A sentence with the names of arguments in place of options, and the function in place of the command."""
+    text = re.sub(r"\bmesomer check\b(?! FILE)", "mesomer.check", text)
     return re.sub(r"--([a-z]\w*)", lambda found: other_names.get(found[1], found[1]), text)
 
 
@@ -57,11 +63,35 @@ def callable_from_python(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def call(*args: Any, **kwargs: Any) -> Any:
         with python_words():
-            signature.bind(*args, **kwargs)  # a name that does not exist is a TypeError, as of any function
+            check_call(command.__name__, signature, args, kwargs)
             named = checked(command, {name: value for name, value in kwargs.items() if name in by_name})
             return command(*args, **kwargs | named)
 
     return call
+
+
+def named_in_errors(constructor: Constructor) -> Constructor:
+    """A constructor, maybe one that classes share: what is wrong with its arguments is said of the class called."""
+    signature = inspect.signature(constructor)
+
+    @functools.wraps(constructor)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        check_call(type(self).__name__, signature, (self, *args), kwargs)
+        constructor(self, *args, **kwargs)
+
+    return cast(Constructor, call)
+
+
+def check_call(owner: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Stops at arguments that do not fit the signature of `owner`, with the nearest name that it has."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        known = [name for name in signature.parameters if name != "self"]
+        unknown = [name for name in kwargs if name not in known]
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.6) if unknown else []
+        hint = "Give them by name." if "positional" in str(error) else ""
+        raise ArgumentError(f"{owner}: {error}.", f"Did you mean {near[0]}?" if near else hint) from None
 
 
 class _Unfit(Exception):

@@ -37,6 +37,20 @@ def test_classes_of_any_type_are_sorted_and_come_back(arguments, smiles, counts,
     )
 
 
+@pytest.mark.parametrize("labels", [("yes", "yes "), ("a", "a ", "b"), ("", " ", "x"), ("1 a", "1 a ", "a", "2 1 a")])
+def test_labels_that_differ_in_white_space_only_are_classes_of_their_own(arguments, smiles, counts, labels, tmp_path):
+    given = np.array([labels[int(count) % len(labels)] for count in counts])
+    classifier = MolClassifier(**arguments).fit(smiles, given)
+    shares = classifier.predict_proba(smiles)
+    assert classifier.classes_.tolist() == sorted(labels) and shares.shape == (60, len(labels))
+    assert shares.sum(1) == pytest.approx(np.ones(60)) and len(np.unique(shares[0])) == len(labels)
+    assert np.array_equal(classifier.classes_[shares.argmax(1)], classifier.predict(smiles))
+    assert classifier.score(smiles, given) == pytest.approx((classifier.predict(smiles) == given).mean())
+    assert classifier.score(smiles, given) > 1 / len(labels)
+    classifier.save(tmp_path / "m")
+    assert np.array_equal(MolClassifier.load(tmp_path / "m").predict_proba(smiles), shares)
+
+
 @pytest.mark.parametrize("kind", [list, pandas.Series, lambda labels: np.array(labels, dtype=object)])
 def test_many_classes_with_missing_labels(arguments, smiles, counts, kind, tmp_path):
     labels = [None if at % 11 == 0 else ("few", "some", "many")[min(int(c) // 2, 2)] for at, c in enumerate(counts)]
@@ -85,12 +99,13 @@ def test_bad_molecules(arguments, smiles, counts):
         ([None] * 60, ValueError, "no label"),
         (np.linspace(0, 1.3, 60), ValueError, "Unknown label type"),
         (["a", 1] * 30, MesomerError, "different types: int, str"),
-        (None, ValueError, "y is missing"),
+        (None, ValueError, "requires y to be passed"),
     ],
 )
 def test_labels_that_are_no_classes_are_said(arguments, smiles, labels, error, words):
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=words) as told:
         MolClassifier(**arguments).fit(smiles, labels)
+    assert isinstance(told.value, MesomerError)  # a notebook shows one sentence, whatever scikit-learn wants to catch
 
 
 def test_models_of_the_command(encoder, smiles, counts, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -10,10 +11,12 @@ import pandas
 import pytest
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from small_models import save_encoder
 
 import mesomer
 from mesomer.errors import MesomerError
@@ -42,9 +45,11 @@ def test_bad_rows_are_nan_with_one_warning_that_counts_reasons(embedder, encoder
         found = embedder.transform(rows)
     assert np.isnan(found).all(1).tolist() == [False, True, True, False, True, True]
     (text,) = [str(item.message) for item in told]
-    assert text.startswith("4 of 6 rows are no usable molecules: 2 empty (rows 2, 4), 1 cannot parse (row 1)")
+    assert text.startswith("4 of 6 rows are no usable molecules: 2 empty (rows 2, 4), 1 cannot parse (row 1: 'C(C')")
     assert told[0].filename == __file__
-    with pytest.raises(MesomerError, match=r"Row 1 \(counted from 0\) is no usable molecule: cannot parse; 3 more"):
+    with pytest.raises(
+        MesomerError, match=r"Row 1 \(counted from 0\) is no usable molecule: cannot parse \('C\(C'\); 3 more"
+    ):
         MolEmbedder(encoder, on_error="raise").transform(rows)
     with pytest.raises(MesomerError, match="on_error"):
         MolEmbedder(encoder, on_error="keep").transform(rows)
@@ -95,3 +100,58 @@ def test_a_loaded_model_may_be_the_argument_and_is_copied(encoder, smiles):
     expected = model.embed(smiles)
     assert np.array_equal(pickle.loads(pickle.dumps(model)).embed(smiles), expected)
     assert np.array_equal(clone(MolEmbedder(model)).fit_transform(smiles), expected)
+
+
+@pytest.fixture
+def replaced(tmp_path):
+    """A model folder, and what puts other weights into it."""
+
+    def replace(seed):
+        shutil.rmtree(tmp_path / "model", ignore_errors=True)
+        return str(save_encoder(tmp_path / "model", seed))
+
+    return replace
+
+
+def test_the_memory_of_a_pipeline_serves_no_vectors_of_weights_that_were_replaced(replaced, smiles, counts, tmp_path):
+    pipeline = make_pipeline(MolEmbedder(replaced(0), accelerator="cpu"), Ridge(), memory=str(tmp_path / "memory"))
+    first = pipeline.fit(smiles, counts).predict(smiles)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MolEmbedder, "transform", lambda *_: pytest.fail("the memory was not used"))
+        pipeline.fit(smiles, counts)
+    replaced(1)
+    again = pipeline.fit(smiles, counts).predict(smiles)
+    fresh = make_pipeline(MolEmbedder(replaced(1), accelerator="cpu"), Ridge()).fit(smiles, counts).predict(smiles)
+    assert np.array_equal(again, fresh) and not np.array_equal(again, first)
+
+
+def test_an_embedder_in_use_notices_that_its_weights_were_replaced(replaced, smiles, monkeypatch):
+    embedder = MolEmbedder(replaced(0), accelerator="cpu")
+    first = embedder.transform(smiles)
+    with monkeypatch.context() as patch:  # unchanged files are neither read nor hashed again
+        patch.setattr("mesomer.files.sha256_of", lambda path: pytest.fail("hashed again"))
+        patch.setattr(mesomer.inference.Embedder, "__init__", lambda *_: pytest.fail("read again"))
+        assert np.array_equal(embedder.transform(smiles), first)
+        pickle.dumps(embedder)
+    folder = replaced(1)
+    assert np.array_equal(embedder.transform(smiles), mesomer.load(folder, "cpu").embed(smiles))
+    assert not np.array_equal(embedder.transform(smiles), first)
+
+
+def test_an_embedder_of_a_model_that_is_not_here_may_be_pickled_and_copied():
+    for name in ("no-such-model", "org/of-a-hub", 5):
+        assert pickle.loads(pickle.dumps(clone(MolEmbedder(name)))).model == name
+
+
+def test_warnings_inside_of_scikit_learn_name_the_callers_line(embedder, smiles, counts, tmp_path):
+    rows = ["C(C", *smiles[1:]]
+    pipeline = make_pipeline(embedder, SimpleImputer(), Ridge(), memory=str(tmp_path / "memory"))
+    with pytest.warns(UserWarning, match=r"cannot parse \(row 0: 'C\(C'\)") as told:
+        cross_val_score(pipeline, rows, counts, cv=3)
+        pipeline.fit(rows, counts)
+    assert len(told) == 4 and {item.filename for item in told} == {__file__}  # training parts, one test part, the fit
+
+
+def test_a_long_molecule_is_shown_shortened(embedder):
+    with pytest.warns(UserWarning, match=r"\(row 0: 'C\(CCCCCCCCCCCCCCCCCCCCCCCCC\.\.\.'\)"):
+        embedder.transform(["C(" + "C" * 100, "C"])

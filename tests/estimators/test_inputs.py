@@ -8,10 +8,11 @@ import polars
 import pyarrow
 import pytest
 from rdkit import Chem
+from small_models import write_table
 
 import mesomer
 from mesomer.errors import MesomerError
-from mesomer.estimators import MolEmbedder, MolRegressor
+from mesomer.estimators import MolClassifier, MolEmbedder, MolRegressor
 from mesomer.inference.molecules import molecules_of
 
 TEXTS = ["CCO", "c1ccccc1", "CC(=O)N", None, "C(C"]
@@ -49,6 +50,14 @@ def test_every_container_gives_the_same_vectors(model, vectors, name):
     found = model.embed(HOLDERS[name](TEXTS))
     assert found.shape == (5, vectors.shape[1]) and np.isnan(found[3:]).all()
     assert found[:3] == pytest.approx(vectors[:3], abs=1e-6)
+
+
+@pytest.mark.parametrize("cell", [np.str_, lambda text: np.array(text), lambda text: np.bytes_(text.encode())])
+def test_values_of_numpys_are_cells_and_no_rows(model, vectors, cell):
+    for kind in (list, tuple, lambda texts: np.fromiter(texts, dtype=object)):
+        assert model.embed(kind([cell(text) for text in TEXTS[:3]])) == pytest.approx(vectors[:3], abs=1e-6)
+    with pytest.raises(MesomerError, match="2 numbers are no column of molecules"):
+        model.embed(list(np.zeros(2)))
 
 
 SPELLINGS = {
@@ -130,12 +139,14 @@ def test_other_columns_of_a_frame_stay_at_hand():
         ({"standardize": "yes"}, "standardize must be true or false"),
         ({"precision": 16}, "precision must be one of auto, 32, bf16"),
         ({"descriptors": 3}, "descriptors must be a list of words or null"),
-        ({"random_state": "x"}, "cannot be used to seed"),
+        ({"random_state": "x"}, "random_state is 'x', which cannot be used to seed"),
+        ({"model": 5}, "A value of type int names no model"),
+        ({"model": MolRegressor()}, "A value of type MolRegressor names no model"),
     ],
 )
 def test_an_argument_of_another_type_is_one_sentence(smiles, counts, encoder, wrong, words):
-    with pytest.raises((MesomerError, ValueError), match=words):
-        MolRegressor(encoder, **wrong).fit(smiles, counts)
+    with pytest.raises(MesomerError, match=words):
+        MolRegressor(**{"model": encoder} | wrong).fit(smiles, counts)
 
 
 def test_what_means_the_same_is_taken(smiles, counts, probe, encoder):
@@ -155,7 +166,9 @@ def test_molecules_are_blamed_for_what_labels_are_not(counts, probe):
 
 
 def test_a_bad_row_warns_at_the_callers_line(model):
-    with pytest.warns(UserWarning, match=r"1 of 2 rows is no usable molecule: 1 cannot parse \(row 1\).*NaN") as told:
+    with pytest.warns(
+        UserWarning, match=r"1 of 2 rows is no usable molecule: 1 cannot parse \(row 1: 'C\(C'\).*NaN"
+    ) as told:
         model.embed(["CC", "C(C"])
     assert told[0].filename == __file__
 
@@ -165,5 +178,55 @@ def test_commands_called_from_python_check_their_arguments(tmp_path):
         mesomer.finetune("data.csv", output=tmp_path / "run", epochs="3")
     with pytest.raises(MesomerError, match=r"^The accelerator 'tpu|^There is no accelerator named 'tpu'"):
         mesomer.load(accelerator="tpu")
-    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+    with pytest.raises(TypeError, match=r"^finetune: got an unexpected keyword argument 'epoch'. Did you mean epochs"):
         mesomer.finetune("data.csv", output=tmp_path / "run", epoch=3)
+
+
+def test_an_argument_that_an_estimator_does_not_have_is_said_with_the_nearest(probe, smiles, counts, tmp_path):
+    MolRegressor(**probe, repeats=1).fit(smiles, counts).save(tmp_path / "m")
+    words = "^MolRegressor: got an unexpected keyword argument 'epohcs'. Did you mean epochs?"
+    for make in (MolRegressor, lambda **given: MolRegressor.load(tmp_path / "m", **given)):
+        with pytest.raises(MesomerError, match=words) as told:
+            make(epohcs=3)
+        assert isinstance(told.value, TypeError)
+    with pytest.raises(MesomerError, match=r"^MolEmbedder: got an unexpected keyword argument 'levle'"):
+        MolEmbedder(levle="atom")
+    with pytest.raises(MesomerError, match=r"^MolClassifier: too many positional arguments\. Give them by name"):
+        MolClassifier("small", "random")
+
+
+@pytest.mark.parametrize("take", [mesomer.load, MolRegressor.load, lambda name: MolEmbedder(name).transform(["C"])])
+def test_what_names_no_model_is_said(take, probe):
+    for wrong in (5, b"model", MolRegressor(**probe)):
+        with pytest.raises(MesomerError, match=f"^A value of type {type(wrong).__name__} names no model"):
+            take(wrong)
+
+
+OTHERS = {
+    "not text": [5, 2.5, True, ["C", "N"], object(), b"\xff\xfe"],
+    "InChI instead of SMILES": ["InChI=1S/CH4/h1H4", " InChI=1/CH4/h1H4\n"],
+    "query (SMARTS) instead of a molecule": ["[C,N]", "[C;H1]C", "[!#6]~O name", "C~C", Chem.MolFromSmarts("[#6]O")],
+    "cannot parse": ["C(C", "c1cccc1", "a,b", "CN(C)(C)(C)C", "[R]", "C(C name, with comma"],
+    "empty": ["", " ", "nan", None, float("nan"), pandas.NA],
+    None: ["CC name, with comma", "CC |$a;b$|", b"CC", "*C", Chem.MolFromSmiles("*C")],
+}
+
+
+def test_reasons_say_what_was_given_instead_of_a_molecule(model, smiles, counts, probe):
+    rows = [(item, reason) for reason, items in OTHERS.items() for item in items]
+    reasons = [reason for _, reason in rows]
+    assert model.reasons([item for item, _ in rows]) == reasons
+    assert [item.reason for item in model.draw([item for item, _ in rows])] == reasons
+    bad = [item for item, reason in rows if reason is not None]
+    with pytest.warns(UserWarning, match="rows are no usable molecules"):
+        regressor = MolRegressor(**probe, repeats=1).fit([*smiles, *bad], [*counts, *[0.0] * len(bad)])
+    assert [item.reason for item in regressor.rejects_] == [reason for reason in reasons if reason is not None]
+
+
+def test_too_few_rows_are_explained_in_python(smiles, counts, probe, tmp_path):
+    with pytest.raises(MesomerError, match=r"needs at least 10.* mesomer\.load\(\)\.reasons\(X\) says") as told:
+        MolRegressor(**probe).fit(smiles[:4], counts[:4])
+    assert "mesomer check" not in str(told.value)
+    table = write_table(tmp_path / "few.csv", {"smiles": smiles[:4], "n": counts[:4]})
+    with pytest.raises(MesomerError, match=r"needs at least 10.* mesomer\.check shows which rows"):
+        mesomer.finetune(table, targets="n", output=tmp_path / "run", model=probe["model"])

@@ -81,6 +81,41 @@ def test_it_learns_and_a_seed_repeats_it(probe, fitted, smiles, counts):
     assert not np.array_equal(other.predict(new), fitted.predict(new))
     drawn = [MolRegressor(**probe, random_state=np.random.RandomState(5)).fit(smiles, counts) for _ in range(2)]
     assert np.array_equal(drawn[0].predict(new), drawn[1].predict(new))
+    generator = np.random.default_rng(5)
+    drawn = [MolRegressor(**probe, random_state=generator).fit(smiles, counts) for _ in range(2)]
+    assert not np.array_equal(drawn[0].predict(new), drawn[1].predict(new))
+    again = MolRegressor(**probe, random_state=np.random.default_rng(5)).fit(smiles, counts)
+    assert np.array_equal(again.predict(new), drawn[0].predict(new))
+
+
+@pytest.mark.parametrize("how", [{}, {"probe": False, "epochs": 1, "repeats": 1}])
+def test_a_fit_leaves_the_callers_random_numbers_alone(probe, smiles, counts, how):
+    import torch
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    MolRegressor(**probe | how).fit(smiles, counts).predict(smiles)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("name", ["smiles", "similarity", "row", "repeat", "fold", "n", None])
+def test_a_name_of_a_result_column_is_no_name_of_a_target(probe, smiles, counts, name):
+    regressor = MolRegressor(**probe, repeats=1).fit(smiles, pandas.Series(counts, name=name))
+    assert regressor.targets_ == ["n" if name == "n" else "y"]
+    two = pandas.DataFrame({"n": counts, name or "n_pred": -counts}) if name != "n" else np.stack([counts, -counts], 1)
+    assert MolRegressor(**probe, repeats=1).fit(smiles, two).targets_ == ["y0", "y1"]
+
+
+def test_weights_of_a_score(fitted, smiles, counts):
+    some = np.arange(60) < 20
+    assert fitted.score(smiles, counts, some) == pytest.approx(fitted.score(smiles[:20], counts[:20]))
+    for weight, words in (
+        ([1.0, 2.0], r"60 molecules and sample weights of the shape \(2,\)"),
+        (["a"] * 60, "no number"),
+    ):
+        with pytest.raises(MesomerError, match=words):
+            fitted.score(smiles, counts, sample_weight=weight)
 
 
 def test_spread_and_intervals(probe, smiles, counts):

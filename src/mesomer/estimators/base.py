@@ -19,11 +19,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
-from mesomer.calls import checked
+from mesomer.calls import checked, named_in_errors
 from mesomer.errors import MesomerError
-from mesomer.estimators.labels import Labels
-from mesomer.estimators.settings import estimator_words, limited_threads
-from mesomer.inference.warn import check_on_error, unusable
+from mesomer.estimators.labels import Labels, check_given
+from mesomer.estimators.settings import estimator_words
+from mesomer.inference.threads import limited_threads
+from mesomer.inference.warn import Unusable, check_on_error
 
 if TYPE_CHECKING:
     from mesomer.estimators.training import HeldOut
@@ -78,6 +79,7 @@ class MolEstimator(BaseEstimator):
         verbose: Show the progress of work that takes over two seconds.
     """
 
+    @named_in_errors
     def __init__(
         self,
         model: Any = None,
@@ -173,6 +175,7 @@ class MolEstimator(BaseEstimator):
             arguments = checked(type(self).__init__, self.get_params(deep=False))
         with estimator_words(), limited_threads(self.threads):
             check_on_error(self.on_error)
+            check_given(y)
             molecules, columns = molecules_of(X)
             labels = self._labels(y, len(molecules))
             found = train(arguments, molecules, columns, labels, groups, type(self).__name__)
@@ -238,12 +241,12 @@ class MolEstimator(BaseEstimator):
             table = molecules_in_chunks(X, self.predictor_.max_atoms, runner.runner.device.type)
             runner.check(table)
             wanted = runner.wanted._replace(fingerprints=False)
-            parts, reasons = [], []
+            parts, unusable = [], Unusable()
             for chunk, rows in shown(table, wanted, "predicting", not self.verbose):
-                found, why = runner.chunk_outputs(chunk, rows)
+                found, reasons = runner.chunk_outputs(chunk, rows)
                 parts.append(found)
-                reasons += why
-            unusable(reasons, "their predictions are NaN", self.on_error)
+                unusable.add(reasons, chunk.smiles)
+            unusable.tell("their predictions are NaN", self.on_error)
         if parts:
             return np.concatenate(parts, axis=1)
         width = sum(output.width for output in self.predictor_.outputs)

@@ -14,7 +14,7 @@ from sklearn.base import ClassifierMixin
 
 from mesomer.errors import MesomerError
 from mesomer.estimators.base import MolEstimator, documented, one_kind
-from mesomer.estimators.labels import ClassNames, Labels, class_labels, label_cells
+from mesomer.estimators.labels import ClassNames, Labels, class_labels, label_cells, row_weights
 
 if TYPE_CHECKING:
     from mesomer.training.predictor import Predictor
@@ -54,7 +54,7 @@ class MolClassifier(ClassifierMixin, MolEstimator):
         columns = label_cells(y, len(probabilities[0]))
         if len(columns) != len(probabilities):
             raise MesomerError(f"The model predicts {len(probabilities)} targets, and y has {len(columns)}.")
-        weight = np.ones(len(probabilities[0])) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        weight = row_weights(sample_weight, len(probabilities[0]))
         shares = []
         for labels, found, truth in zip(self._classes, probabilities, columns, strict=True):
             kept = [at for at, value in enumerate(truth) if value is not None and not np.isnan(found[at, 0])]

@@ -1,8 +1,10 @@
 """`MolEmbedder`: molecules to vectors, as a step of a scikit-learn pipeline.
 
 Decided: it learns nothing, so `transform` works without `fit`; the weights are read on first use, and left out when the
-estimator is pickled or hashed, which keeps it as small as its arguments (a loaded model as argument brings its own). A
-row that is no molecule is a row of NaN and keeps its place: a pipeline has to hand on as many rows as it got.
+estimator is pickled or hashed, which keeps it as small as its arguments (a loaded model as argument brings its own).
+Their SHA-256 takes their place: where the model folder is replaced, a pipeline's `memory` serves no old vectors, and an
+estimator in use reads the new weights. A row that is no molecule is a row of NaN and keeps its place: a pipeline has to
+hand on as many rows as it got.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from mesomer.calls import checked
+from mesomer.calls import checked, named_in_errors
 from mesomer.errors import MesomerError, unknown_name
-from mesomer.estimators.settings import estimator_words, limited_threads, model_folder
-from mesomer.inference.warn import check_on_error, unusable
+from mesomer.estimators.settings import estimator_words, model_folder, weights_of
+from mesomer.inference.threads import limited_threads
+from mesomer.inference.warn import check_on_error
 
 if TYPE_CHECKING:
     from mesomer.inference.embed import Embedder
@@ -39,6 +42,7 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         verbose: Show the progress of work that takes over two seconds.
     """
 
+    @named_in_errors
     def __init__(
         self,
         model: Any = None,
@@ -79,9 +83,9 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         with estimator_words():
             embedder = self._loaded()
         with estimator_words(), limited_threads(self.threads):
-            vectors, reasons = embed_rows(embedder, X, quiet=not self.verbose)
+            vectors, unusable = embed_rows(embedder, X, quiet=not self.verbose)
             by_molecule = self.level == "molecule"
-            unusable(reasons, f"their vectors are {'NaN' if by_molecule else 'None'}", self.on_error)
+            unusable.tell(f"their vectors are {'NaN' if by_molecule else 'None'}", self.on_error)
         if by_molecule:
             return self._cast(vectors)
         found = np.empty(len(vectors), dtype=object)
@@ -103,23 +107,24 @@ class MolEmbedder(TransformerMixin, BaseEstimator):
         return vectors.astype(_dtype_name(self.dtype), copy=False)
 
     def _loaded(self) -> Embedder:
-        """The encoder; read again only if an argument has changed."""
+        """The encoder; read again only if an argument or the model's files have changed."""
         from mesomer.inference.embed import Embedder
 
         check_on_error(self.on_error)
         if _dtype_name(self.dtype) not in DTYPES:
             raise unknown_name("dtype", str(self.dtype), DTYPES)
         given = checked(type(self).__init__, self.get_params(deep=False))
-        wanted = tuple(given[name] for name in ("model", "level", "accelerator", "atoms_per_batch", "precision"))
+        how = tuple(given[name] for name in ("level", "accelerator", "atoms_per_batch", "precision"))
+        wanted = (given["model"], weights_of(self.model), *how)
         if getattr(self, "_wanted", None) != wanted:
-            folder = model_folder(self.model)
-            self._embedder = Embedder(folder, *wanted[1:])
+            self._embedder = Embedder(model_folder(self.model), *how)
             self._wanted = wanted
         return self._embedder
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name not in ("_embedder", "_wanted")}
+        kept = {name: value for name, value in state.items() if name not in ("_embedder", "_wanted")}
+        return kept | {"_weights": weights_of(self.model)}
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
 from mesomer.data.readers import is_absent
-from mesomer.errors import MesomerError
+from mesomer.inference.molecules import InputError
 
 
 class ClassNames(NamedTuple):
@@ -84,26 +84,38 @@ def class_labels(y: Any, count: int) -> Labels:
     return Labels(cells, tasks, flat, classes)
 
 
+def check_given(y: Any) -> None:
+    """Stops where there are no labels at all."""
+    if y is None:
+        raise InputError("fit requires y to be passed, but the target y is None.", "Give a label for each molecule.")
+
+
 def _columns(y: Any, count: int) -> tuple[list[str], list[NDArray[Any]], bool]:
     """Names of the targets, their cells, and whether there was a single one-dimensional column."""
-    if y is None:
-        raise ValueError("y is missing: fit(X, y) requires y to be passed, the labels of the molecules.")
+    check_given(y)
     values = y.to_numpy() if hasattr(y, "to_numpy") else y
     kind = values.dtype if isinstance(values, np.ndarray) else object
     array = np.asarray(values, dtype=kind)
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] == 0):
-        raise MesomerError(f"The labels have the shape {array.shape}.", "Give one column, or one for each target.")
+        raise InputError(f"The labels have the shape {array.shape}.", "Give one column, or one for each target.")
     if len(array) != count:
-        raise MesomerError(f"There are {count:,} molecules and {len(array):,} labels.", "Give a label for each.")
+        raise InputError(f"There are {count:,} molecules and {len(array):,} labels.", "Give a label for each.")
     flat = array.ndim == 1
     columns = [array] if flat else list(array.T)
     return _names(y, len(columns)), columns, flat
 
 
 def _names(y: Any, count: int) -> list[str]:
-    """What the targets are called: as the frame or series says, else y or y0, y1, …"""
+    """What the targets are called: as the frame or series says, else y or y0, y1, …
+
+    A name that a column of the results has already is as good as none.
+    """
+    from mesomer.training.finetune_results import prediction_columns
+
     given: list[Any] = [str(name) for name in y.columns] if hasattr(y, "columns") else [getattr(y, "name", None)]
-    if len(given) == count and all(isinstance(name, str) and name for name in given) and len(set(given)) == count:
+    taken = {*prediction_columns([]), *(f"{name}{end}" for name in given for end in ("_pred", "_pred_std"))}
+    usable = all(isinstance(name, str) and name and name not in taken for name in given)
+    if usable and len(set(given)) == len(given) == count:
         return given
     return ["y"] if count == 1 else [f"y{at}" for at in range(count)]
 
@@ -114,12 +126,12 @@ def _numbers(name: str, column: NDArray[Any]) -> list[float]:
         try:
             number = float("nan") if is_absent(value) else float(value)
         except (TypeError, ValueError):
-            raise MesomerError(
+            raise InputError(
                 f"The label of {name!r} in row {at} (counted from 0) is no number: {value!r}.",
                 "Correct it, or take MolClassifier for classes.",
             ) from None
         if np.isinf(number):
-            raise MesomerError(
+            raise InputError(
                 f"Input y contains infinity: the label of {name!r} in row {at} (counted from 0).",
                 "Correct it, or leave it out as NaN.",
             )
@@ -134,11 +146,15 @@ def _different(name: str, column: NDArray[Any], natural: bool) -> NDArray[Any]:
         column = _one_type(name, column)
     elif natural or (column.dtype == object and values and not isinstance(values[0], str)):
         column = np.array(values)
-    check_classification_targets(column)
+    try:
+        check_classification_targets(column)
+    except ValueError as error:
+        kind = str(error).partition(". ")[0]  # of scikit-learn's sentences the one that names the type
+        raise InputError(f"The labels of {name!r} are no classes: {kind}.", "Take MolRegressor for numbers.") from None
     labels = np.unique(column)
     if len(labels) < 2:
-        only = f"only one class, {labels[0]!r}" if len(labels) else "no label"
-        raise ValueError(f"The target {name!r} has {only}: a classifier needs labels of two classes.")
+        only = f"only one class, {labels.tolist()[0]!r}" if len(labels) else "no label"
+        raise InputError(f"The target {name!r} has {only}.", "A classifier needs labels of two classes.")
     return labels
 
 
@@ -147,7 +163,7 @@ def _one_type(name: str, column: NDArray[Any]) -> NDArray[Any]:
     if all(isinstance(value, bool | int | float | np.number | np.bool_) for value in column):
         return column.astype(float)
     kinds = sorted({type(_plain(value)).__name__ for value in column})
-    raise MesomerError(f"The labels of {name!r} are of different types: {', '.join(kinds)}.", "Take one type.")
+    raise InputError(f"The labels of {name!r} are of different types: {', '.join(kinds)}.", "Take one type.")
 
 
 def _whole(number: float | None) -> Any:
@@ -164,7 +180,11 @@ def _words(labels: NDArray[Any]) -> list[str]:
 
     words = [_word(label) for label in labels.tolist()]
     clear = len({_as_read(word, words) for word in words}) == len(words) and not any(map(is_missing, words))
-    return words if clear else [f"class {word}" for word in words]
+    if clear:
+        return words
+    if len(set(words)) < len(words):  # labels that differ in white space only
+        words = [f"{at} {word}" for at, word in enumerate(words, 1)]
+    return [f"class {word}".strip() for word in words]
 
 
 def _word(label: Any) -> str:
@@ -177,6 +197,21 @@ def _as_read(word: str, words: Sequence[str]) -> str:
 
     numbers = [to_number(other) for other in words]
     return word if None in numbers else f"{to_number(word):.17g}"
+
+
+def row_weights(sample_weight: Any, count: int) -> NDArray[np.float64]:
+    """The weights of a score, a number for each row; all alike if None."""
+    if sample_weight is None:
+        return np.ones(count)
+    try:
+        weights = np.asarray(sample_weight, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError("A sample weight is no number.", "Give a number for each row.") from None
+    if weights.shape != (count,):
+        raise InputError(
+            f"There are {count:,} molecules and sample weights of the shape {weights.shape}.", "Give one for each."
+        )
+    return weights
 
 
 def label_cells(y: Any, count: int) -> list[list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.metrics import r2_score
 
 from mesomer.errors import MesomerError
 from mesomer.estimators.base import MolEstimator, documented, one_kind
-from mesomer.estimators.labels import Labels, regression_labels
+from mesomer.estimators.labels import Labels, regression_labels, row_weights
 from mesomer.inference.warn import warn
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class MolRegressor(RegressorMixin, MolEstimator):
         """Half the width of the interval of each target; NaN where there are too few held-out molecules."""
         from mesomer.uncertainty import COVERAGE, conformal_half_width
 
-        if not 0 < coverage < 1:
-            raise MesomerError(f"The coverage is {coverage}, and must lie between 0 and 1.")
+        if not (isinstance(coverage, Real) and 0 < coverage < 1):
+            raise MesomerError(f"The coverage is {coverage!r}, and must lie between 0 and 1.")
         if coverage == COVERAGE:
             return np.array([np.nan if width is None else width for width in self.predictor_.half_widths])
         held = self.held_out_
@@ -77,12 +78,12 @@ class MolRegressor(RegressorMixin, MolEstimator):
         truth = np.array(list(labels.cells.values())).T
         if truth.shape != mean.shape:
             raise MesomerError(f"The model predicts {mean.shape[1]} targets, and y has {truth.shape[1]}.")
-        weight = None if sample_weight is None else np.asarray(sample_weight)
+        weight = row_weights(sample_weight, len(mean))
         scores = []
         for at in range(mean.shape[1]):
             kept = ~np.isnan(truth[:, at]) & ~np.isnan(mean[:, at])
-            own = None if weight is None else weight[kept]
-            scores.append(r2_score(truth[kept, at], mean[kept, at], sample_weight=own) if kept.any() else np.nan)
+            found = r2_score(truth[kept, at], mean[kept, at], sample_weight=weight[kept]) if kept.any() else np.nan
+            scores.append(found)
         return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")
 
     def _labels(self, y: Any, count: int) -> Labels:

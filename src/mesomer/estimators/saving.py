@@ -38,11 +38,12 @@ def save(estimator: MolEstimator, path: str | os.PathLike[str], overwrite: bool)
 
 def load(kind: type[E], path: str | os.PathLike[str], arguments: Mapping[str, Any]) -> E:
     """An estimator of this kind from a model folder or a run folder."""
+    from mesomer.inference.api import folder_of
     from mesomer.report.notebook import Rows
-    from mesomer.training.checkpoint import CARD, load_model
+    from mesomer.training.checkpoint import CARD
     from mesomer.training.predictor import is_predictor, predictor_of
 
-    folder = load_model(path)
+    folder = folder_of(path)
     if not is_predictor(folder):
         raise MesomerError(
             f"{folder.path} holds an encoder, which predicts no property.",

@@ -21,7 +21,7 @@ from mesomer.calls import in_python
 from mesomer.errors import MesomerError
 from mesomer.estimators.labels import Labels
 from mesomer.estimators.settings import OTHER_NAMES, finetune_options, model_folder, model_name
-from mesomer.inference.warn import unusable, warn
+from mesomer.inference.warn import Unusable, warn
 
 if TYPE_CHECKING:
     from mesomer.data.labels import Labelled
@@ -88,6 +88,8 @@ def train(
         groups: Which molecules stay in one part, a value for each; None if the rule of the split decides alone.
         owner: Name of the estimator.
     """
+    import torch
+
     from mesomer.inference.molecules import molecule_table
     from mesomer.training.checkpoint import encoder_of
     from mesomer.training.context import Context
@@ -113,16 +115,15 @@ def train(
         quiet=not arguments["verbose"],
     )
     rejects = [Rejected(item.row - 1, item.smiles, item.reason) for item in task_data.labelled.rejects.items]
-    reasons: list[str | None] = [None] * len(molecules)
-    for item in rejects:
-        reasons[item.row] = item.reason
-    unusable(reasons, "the fit does not use them (see rejects_)", arguments["on_error"])
+    unusable = Unusable(len(molecules), {item.row: (item.reason, item.smiles) for item in rejects})
+    unusable.tell("the fit does not use them (see rejects_)", arguments["on_error"])
     for text in task_data.warnings:
         warn(in_python(text, OTHER_NAMES))
     context = Context.start(options.accelerator, options.precision)
-    result = run_cells(
-        task_data.data, task_data.splits, encoder, options, context=context, quiet=not arguments["verbose"]
-    )
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if there had been no fit
+        result = run_cells(
+            task_data.data, task_data.splits, encoder, options, context=context, quiet=not arguments["verbose"]
+        )
     predictor = result.predictor
     predictor.max_atoms = arguments["max_atoms"]
     card = _describe(result, task_data, model_name(arguments["model"]), folder.sha256, f"a fit of {owner}")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesomer.calls import python_words
+from mesomer.calls import checked, python_words
 from mesomer.data.geometry import Geometry
 from mesomer.errors import MesomerError
 from mesomer.inference.batches import choose_device
@@ -21,9 +21,10 @@ from mesomer.inference.embed import Embedder
 from mesomer.inference.molecules import molecule_table, molecules_of
 from mesomer.inference.predict import TablePredictor
 from mesomer.inference.rows import Wanted, present, table_rows
-from mesomer.inference.warn import unusable, warn
+from mesomer.inference.threads import limited_threads
+from mesomer.inference.warn import Unusable, warn
 from mesomer.progress import Progress
-from mesomer.training.checkpoint import default_model, load_model
+from mesomer.training.checkpoint import ModelFolder, default_model, load_model
 from mesomer.training.predictor import FINGERPRINTS, is_predictor, predictor_of
 
 if TYPE_CHECKING:
@@ -35,18 +36,25 @@ CHUNK_ROWS = {"cpu": 1024}
 
 
 class Model:
-    """A loaded model.
-
-    Args:
-        name: Model folder, run folder, bundled or hub name; the bundled encoder if None.
-        accelerator: auto, cpu, cuda or mps.
-    """
+    """A loaded model; the arguments are those of `load`."""
 
     @python_words()
-    def __init__(self, name: str | os.PathLike[str] | None = None, accelerator: str = "auto") -> None:
-        choose_device(accelerator)
-        self.folder = load_model(default_model() if name is None else name)
-        self.accelerator = accelerator
+    def __init__(
+        self,
+        name: str | os.PathLike[str] | Model | None = None,
+        accelerator: str = "auto",
+        *,
+        precision: Literal["32", "bf16"] = "32",
+        threads: int | None = None,
+        quiet: bool = False,
+    ) -> None:
+        settings = {"accelerator": accelerator, "precision": precision, "threads": threads, "quiet": quiet}
+        given: dict[str, Any] = checked(Model.__init__, settings)
+        self.accelerator, self.precision = given["accelerator"], given["precision"]
+        self.threads, self.quiet = given["threads"], given["quiet"]
+        choose_device(self.accelerator)
+        with limited_threads(self.threads):  # a number that cannot be is said here
+            self.folder = folder_of(name)
         self._embedders: dict[str, Embedder] = {}
         self._predictor: TablePredictor | None = None
 
@@ -54,7 +62,7 @@ class Model:
     def embedder(self, level: str = "molecule") -> Embedder:
         """The embedder of a level."""
         if level not in self._embedders:
-            self._embedders[level] = Embedder(self.folder, level, self.accelerator)
+            self._embedders[level] = Embedder(self.folder, level, self.accelerator, precision=self.precision)
         return self._embedders[level]
 
     @python_words()
@@ -63,8 +71,9 @@ class Model:
 
         smiles: SMILES or RDKit molecules, or a mix, as a list, an array, a column of a frame, or a frame.
         """
-        vectors, reasons = embed_rows(self.embedder(level), smiles)
-        unusable(reasons, f"their vectors are {'NaN' if level == 'molecule' else 'None'}")
+        with limited_threads(self.threads):
+            vectors, unusable = embed_rows(self.embedder(level), smiles, self.quiet)
+        unusable.tell(f"their vectors are {'NaN' if level == 'molecule' else 'None'}")
         return vectors
 
     @python_words()
@@ -78,11 +87,12 @@ class Model:
 
         smiles: As for `embed`; a frame, if the model was trained with descriptor columns.
         """
-        columns = self._predicted(smiles)
-        unusable(columns["mesomer_error"].tolist(), "their predictions are empty")
+        with limited_threads(self.threads):
+            columns, unusable = self._predicted(smiles)
+        unusable.tell("their predictions are empty")
         return columns
 
-    def _predicted(self, smiles: Any) -> dict[str, NDArray[Any]]:
+    def _predicted(self, smiles: Any) -> tuple[dict[str, NDArray[Any]], Unusable]:
         if not is_predictor(self.folder):
             raise MesomerError(
                 f"{self.folder.path} holds an encoder, which predicts no property.",
@@ -94,10 +104,13 @@ class Model:
         parts: dict[str, list[Any]] = {column.name: [] for column in predictor.columns()}
         table = molecules_in_chunks(smiles, predictor.predictor.max_atoms, predictor.runner.device.type)
         predictor.check(table)
-        for chunk, rows in shown(table, predictor.wanted, "predicting"):
-            for name, values in predictor.predict_chunk(chunk, rows).items():
+        unusable = Unusable()
+        for chunk, rows in shown(table, predictor.wanted, "predicting", self.quiet):
+            found = predictor.predict_chunk(chunk, rows)
+            unusable.add(found["mesomer_error"], chunk.smiles)
+            for name, values in found.items():
                 parts[name].extend(values)
-        return {name: np.array(values) for name, values in parts.items()}
+        return {name: np.array(values) for name, values in parts.items()}, unusable
 
     @python_words()
     def draw(self, smiles: Any) -> MoleculeGrid:
@@ -110,7 +123,8 @@ class Model:
         items, _ = molecules_of(smiles)
         texts = [_smiles(as_parsed(item)[0]) if isinstance(item, Chem.Mol) else item for item in items]
         if is_predictor(self.folder):
-            found = self._predicted(smiles)
+            with limited_threads(self.threads):
+                found, _ = self._predicted(smiles)
             reasons, lines = found["mesomer_error"].tolist(), _captions(self, found)
         else:
             reasons, lines = self.reasons(smiles), [()] * len(items)
@@ -176,18 +190,18 @@ def shown(table: Table, wanted: Wanted, label: str, quiet: bool = False) -> Iter
         warn(sentence)
 
 
-def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[Any, list[str | None]]:
-    """(vectors [n, width] or a list of arrays by atom or bond, the reason for each molecule without)."""
+def embed_rows(embedder: Embedder, smiles: Any, quiet: bool = False) -> tuple[Any, Unusable]:
+    """(vectors [n, width] or a list of arrays by atom or bond, the molecules without)."""
     by_molecule = embedder.level == "molecule"
     table = molecules_in_chunks(smiles, embedder.max_atoms, embedder.runner.device.type)
     parts: list[Any] = []
-    reasons: list[str | None] = []
-    for _, rows in shown(table, embedder.wanted, "embedding", quiet):
+    unusable = Unusable()
+    for chunk, rows in shown(table, embedder.wanted, "embedding", quiet):
         parts.append(embedder.vectors(rows.graphs) if by_molecule else embedder.vector_lists(rows.graphs))
-        reasons += rows.reasons
+        unusable.add(rows.reasons, chunk.smiles)
     if not by_molecule:
-        return [part for chunk in parts for part in chunk], reasons
-    return np.concatenate(parts) if parts else np.zeros((0, embedder.width), np.float32), reasons
+        return [part for chunk in parts for part in chunk], unusable
+    return np.concatenate(parts) if parts else np.zeros((0, embedder.width), np.float32), unusable
 
 
 def _smiles(mol: Any) -> str | None:
@@ -218,6 +232,39 @@ def _captions(model: Model, found: dict[str, NDArray[Any]]) -> list[tuple[str, .
     return captions
 
 
-def load(name: str | os.PathLike[str] | None = None, accelerator: str = "auto") -> Model:
-    """Opens a model folder, a run folder, a bundled or a hub model; the bundled encoder if no name is given."""
-    return Model(name, accelerator)
+def folder_of(model: Any) -> ModelFolder:
+    """The model folder that an argument means: a name, a path, a loaded model, or None for the bundled one."""
+    if isinstance(model, Model):
+        return model.folder
+    if not (model is None or isinstance(model, str | os.PathLike)):
+        raise MesomerError(
+            f"A value of type {type(model).__name__} names no model.",
+            "Give a name, a folder or what mesomer.load returned; an estimator that was fitted becomes a folder by "
+            "its method save.",
+        )
+    return load_model(default_model() if model is None else model)
+
+
+def load(
+    name: str | os.PathLike[str] | Model | None = None,
+    accelerator: str = "auto",
+    *,
+    precision: Literal["32", "bf16"] = "32",
+    threads: int | None = None,
+    quiet: bool = False,
+) -> Model:
+    """Opens a model folder, a run folder, a bundled or a hub model; the bundled encoder if no name is given.
+
+    A model that is loaded already comes back as it is, or with the settings given, if there are any.
+
+    Args:
+        name: Model folder, run folder, bundled or hub name, or a loaded model; the bundled encoder if None.
+        accelerator: auto, cpu, cuda or mps.
+        precision: Of vectors: 32, or bf16, which is faster where the processor computes in it and rounds them.
+            Predictions are computed in 32.
+        threads: Processor cores for the network; as torch is set if None.
+        quiet: Show no progress of work that takes over two seconds.
+    """
+    if isinstance(name, Model) and (accelerator, precision, threads, quiet) == ("auto", "32", None, False):
+        return name
+    return Model(name, accelerator, precision=precision, threads=threads, quiet=quiet)

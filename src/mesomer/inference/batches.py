@@ -31,7 +31,7 @@ ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 def choose_device(accelerator: str = "auto") -> torch.device:
     """The device that a name means; "auto" takes a GPU where there is one."""
     if accelerator not in ACCELERATORS:
-        raise unknown_name("accelerator", accelerator, ACCELERATORS)
+        raise unknown_name("accelerator", str(accelerator), ACCELERATORS)
     if accelerator == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = "cuda" if accelerator == "gpu" else accelerator

@@ -49,9 +49,9 @@ class Embedder:
         precision: str = "32",
     ) -> None:
         if level not in LEVELS:
-            raise unknown_name("level", level, LEVELS)
+            raise unknown_name("level", str(level), LEVELS)
         if precision not in PRECISIONS:
-            raise unknown_name("precision", precision, PRECISIONS)
+            raise unknown_name("precision", str(precision), PRECISIONS)
         self.level, self.precision = level, precision
         self.folder = model if isinstance(model, ModelFolder) else load_model(model or default_model())
         self.max_atoms = 500

@@ -12,12 +12,17 @@ from numbers import Number
 from typing import Any
 
 from mesomer.data.readers import is_absent
-from mesomer.data.readers.frames import Frame, Molecules, molecule_column
+from mesomer.data.readers.frames import Frame, molecule_column
 from mesomer.data.roles import find_smiles_column
 from mesomer.data.tables import Table, is_frame
 from mesomer.errors import MesomerError
+from mesomer.inference.reasons import GivenMolecules
 
 _SAMPLE = 50
+
+
+class InputError(MesomerError, ValueError):
+    """Data that nothing can be made of: one sentence for people, and the ValueError that scikit-learn expects."""
 
 
 def molecule_table(
@@ -28,10 +33,10 @@ def molecule_table(
         raise MesomerError(f"--max_atoms is {max_atoms}, and must be 1 or more.")
     items, others = molecules_of(source)
     cells = dict(cells or {})
-    if Molecules.smiles_column in cells:
-        raise MesomerError(f"A column of labels is named {Molecules.smiles_column!r}.", "Rename it.")
-    others.pop(Molecules.smiles_column, None)
-    return Table([Molecules(items, others | cells)], None, max_atoms, chunk_rows)
+    if GivenMolecules.smiles_column in cells:
+        raise MesomerError(f"A column of labels is named {GivenMolecules.smiles_column!r}.", "Rename it.")
+    others.pop(GivenMolecules.smiles_column, None)
+    return Table([GivenMolecules(items, others | cells)], None, max_atoms, chunk_rows)
 
 
 def molecules_of(source: Any) -> tuple[list[Any], dict[str, list[Any]]]:
@@ -64,11 +69,11 @@ def _listed(source: Any) -> list[Any]:
     from rdkit import Chem
 
     if isinstance(source, str):
-        raise MesomerError("One SMILES is no list.", f"Write [{source!r}].")
+        raise InputError("One SMILES is no list.", f"Write [{source!r}].")
     if isinstance(source, Chem.Mol):
-        raise MesomerError("One molecule is no list.", "Write [molecule].")
+        raise InputError("One molecule is no list.", "Write [molecule].")
     if isinstance(source, Mapping | set | frozenset | bytes) or not hasattr(source, "__iter__"):
-        raise MesomerError(
+        raise InputError(
             f"A {type(source).__name__} is no list of molecules.",
             "Give a list, an array or a column of SMILES or of RDKit molecules.",
         )
@@ -79,8 +84,14 @@ def _listed(source: Any) -> list[Any]:
         source = source.reshape(-1)
     for method in ("tolist", "to_pylist"):  # numpy's and Arrow's values become Python's own
         if hasattr(source, method):
-            return list(getattr(source, method)())
-    return list(source)
+            source = getattr(source, method)()
+            break
+    return [item if type(item) is str else _own(item) for item in source]
+
+
+def _own(item: Any) -> Any:
+    """One value of numpy's, such as those of `list(array)`, as Python's own; anything else as it is."""
+    return item.item() if getattr(item, "shape", None) == () and hasattr(item, "item") else item
 
 
 def _is_row(item: Any) -> bool:
@@ -94,7 +105,7 @@ def _only(row: Any) -> Any:
     return row[0]
 
 
-def _no_molecules(what: str, verb: str = "is") -> MesomerError:
-    return MesomerError(
+def _no_molecules(what: str, verb: str = "is") -> InputError:
+    return InputError(
         f"{what} {verb} no column of molecules.", "Give one column of SMILES or of RDKit molecules, a row for each."
     )
