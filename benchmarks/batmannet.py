@@ -161,9 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bundled = default_model()
         for name, encoder in (("this network", ours["float32"].encoder), (bundled, load_encoder(bundled))):
             cosine = cosines(encoder, ours["float32"].batches)
-            print(
-                f"  cosine of bfloat16 to float32 vectors, {name}: smallest {cosine.min():.5f}, mean {cosine.mean():.5f}"
-            )
+            low, mean = cosine.min(), cosine.mean()
+            print(f"  cosine of bfloat16 to float32 vectors, {name}: smallest {low:.5f}, mean {mean:.5f}")
     for task in options.tasks:
         rates = {who: rate for (name, who), rate in best.items() if name == task}
         ratios = [f"{who} {rates[who] / rates['published']:.2f} of published" for who in PRECISIONS if len(rates) == 3]
