@@ -4,18 +4,21 @@
 
 Arms: the bundled encoder fine-tuned (with and without the 200 descriptors), the same network from random weights,
 frozen vectors with a linear model, count-ECFP with a forest, descriptors with boosting; balanced scaffold splits, seeds
-0 to 4. `worth_design.py` says what is compared, `worth_cells.py` runs a cell, `worth_tables.py` makes the tables.
+0 to 4. `worth_design.py` says what is compared, `worth_cells.py` runs a cell, `worth_results.py` and
+`worth_background.py` say what came out, `worth_tables.py` makes the tables.
 
 The work is cut into cells (set, arm, seed, setting), each one process with one thread and one file. Whatever stops the
 command, the same command goes on; with other weights only the cells that depend on them are run anew. Cells that need
 no network come first, then one setting after the other of seed 0, then seed after seed, each over all sets, so that an
-interrupted run has all sets and arms equally far. `--table` makes the tables from what is finished.
+interrupted run has all sets and arms equally far. `--table` makes the tables from what is finished, and beside a page
+that has place for all of them a CSV with a row for each cell.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -29,6 +32,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries of the processes that are started
 
+from worth_background import background_of, corpus_keys
 from worth_cells import Task, run_cell, split_set, stored_descriptors
 from worth_design import (
     ARMS,
@@ -43,7 +47,8 @@ from worth_design import (
     search_cells,
     work_of,
 )
-from worth_tables import Results, collect, fill_page, short_text, whole_text, write_results
+from worth_results import Results, collect, write_results
+from worth_tables import fill_page, short_text, whole_text
 
 from mesomer import __version__
 from mesomer.data.benchmarks import load_benchmark
@@ -55,7 +60,9 @@ from mesomer.training.checkpoint import default_model, load_model
 from mesomer.training.context import PRECISIONS, Context
 from mesomer.training.finetune_plan import check_parts
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "worth.md"
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = (REPOSITORY / "docs" / "worth.md", REPOSITORY / "README.md")
+"""Filled where nothing is left out, so that the command which they tell is short."""
 SECONDS_PER_MOLECULE = 1 / 60
 """What is assumed before a cell has been timed."""
 
@@ -196,21 +203,27 @@ def _start_worker(parent: int) -> None:
 
 
 def write_tables(plan: Plan, command: str, pages: Sequence[Path]) -> None:
-    """`results.csv` in the run folder and the tables in the pages."""
+    """`results.csv` in the run folder, the tables in the pages, and the same CSV beside a page with all tables."""
     here = machine()
+    keys = corpus_keys(plan.facts.model)
     about = {
         "command": command, "model": Path(plan.facts.model).name, "version": __version__,
         "machine": f"{here['processor']}, {here['cores']} cores",
+        "corpus": None if keys is None else {"molecules": keys.molecules, "unknown": keys.unknown},
     }  # fmt: skip
+    plan.results.background = {name: background_of(name, plan.results.cells, keys) for name in plan.sets}
     write_results(plan.folder / "results.csv", plan.results)
     texts: dict[str, Callable[..., str]] = {"worth": whole_text, "worth in short": short_text}
     made = {name: make(plan.results, plan.facts, about) for name, make in texts.items()}
     for page in pages:
-        if not page.is_file() or not fill_page(page, made):
+        filled = fill_page(page, made) if page.is_file() else set()
+        if not filled:
             raise MesomerError(
                 f"{page} has no place for the tables.",
                 "It needs the lines <!-- worth: begin --> and <!-- worth: end -->.",
             )
+        if "worth" in filled:
+            write_results(page.with_suffix(".csv"), plan.results)
     print(made["worth"])
 
 
@@ -229,7 +242,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="start no cell that would end later than this")
     parser.add_argument("--table", action="store_true", help="only make the tables")
     parser.add_argument(
-        "--pages", nargs="*", type=Path, help="pages whose markers are filled; docs/worth.md, if nothing is left out"
+        "--pages",
+        nargs="*",
+        type=Path,
+        help="pages whose markers are filled; docs/worth.md and README.md, if nothing is left out",
     )
     return parser.parse_args(arguments)
 
@@ -243,8 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not given.table:
         run_plan(plan, given.jobs, given.minutes)
     whole = set(plan.sets) == set(SETS) and set(arms) >= set(DEFAULT_ARMS) and plan.seeds == list(SEEDS)
-    pages = ([PAGE] if whole else []) if given.pages is None else given.pages
-    write_tables(plan, f"python evaluation/earns_its_place.py --jobs {given.jobs}", pages)
+    pages = (PAGES if whole else ()) if given.pages is None else given.pages
+    words = sys.argv[1:] if arguments is None else arguments
+    write_tables(plan, shlex.join(["python", "evaluation/earns_its_place.py", *words]), pages)
 
 
 def _interrupt(*_: object) -> None:

@@ -1,13 +1,14 @@
-"""Which objective, and which settings? Short pre-trainings on equally many molecules, judged on the four probe sets.
+"""Which objective, and which settings? Short pre-trainings of equally many steps, judged on the four probe sets.
 
     python recipes/drug_like.py small.csv.gz --zinc 43000 --chembl 17000
     mesomer prepare small.csv.gz --output corpora/small --add descriptors,fingerprints,motifs
     MESOMER_DATA=folder python evaluation/small_runs.py corpora/small [--steps 300] [--runs NAME …]
 
-Every run takes the same number of steps of the same batches from the same seed; they differ in what `RUNS` says. Each
-is a run folder of `mesomer pretrain` below runs/small, so that an interrupted command goes on; its scores are kept
-beside it. The scores are those of `probe_sets.py`: a linear model on the frozen vectors. The table goes to
-docs/pretraining.md, with the network from random weights as its first row.
+Every run takes the same number of steps of the same batches from the same seed; they differ in what `RUNS` says. One
+that goes on from another (`init`) has had the steps of both, and its passes and its time are those of both. Each is a
+run folder of `mesomer pretrain` below runs/small, so that an interrupted command goes on; its scores are kept beside
+it. They are those of `probe_sets.py`: a linear model on the frozen vectors. The table goes to docs/pretraining.md, with
+the networks from random weights, without a summary and with one, as its first rows.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "descriptors, rate 0.003": {"objective": "descriptors", "max_lr": 3e-3},
     "fingerprints": {"objective": "fingerprints"},
     "descriptors + fingerprints": {"objective": "descriptors+fingerprints"},
+    "descriptors + fingerprints, rate 0.0005": {"objective": "descriptors+fingerprints", "max_lr": 5e-4},
+    "descriptors + fingerprints, rate 0.0003": {"objective": "descriptors+fingerprints", "max_lr": 3e-4},
     "masked 60 % + motifs": {"objective": "masked_graph+motifs"},
     "masked 60 % + descriptors": {"objective": "masked_graph+descriptors"},
     "masked 60 %, then descriptors": {"objective": "descriptors", "init": "masked 60 %"},
@@ -89,40 +92,57 @@ def scored(encoder: Encoder, sets: Sequence[ProbeSet], context: Context) -> dict
     return {probe_set.name: linear_score(encoder, probe_set, context) for probe_set in sets}
 
 
-def row_of(folder: Path, sets: Sequence[ProbeSet], context: Context) -> Row:
-    """What a finished run cost and scores; the scores are kept for these weights."""
+def row_of(name: str, runs: Path, sets: Sequence[ProbeSet], context: Context) -> Row:
+    """What a finished run cost, with those it goes on from, and its scores, which are kept for these weights."""
+    passes, seconds = cost_of(name, runs)
+    folder = folder_of(name, runs)
     kept = folder / "probe_sets.json"
     weights = sha256_of(folder / "encoder" / "model.safetensors")
-    if kept.exists():
-        found: Row = json.loads(kept.read_text(encoding="utf-8"))
-        if found["weights"] == weights and found["molecules"] == _sizes(sets):
-            return found
-    facts = load_model(str(folder)).config["training"]
-    found = {
-        "weights": weights, "molecules": _sizes(sets), "passes": facts["molecule_passes"], "seconds": facts["seconds"],
-        "scores": scored(load_encoder(str(folder)), sets, context),
-    }  # fmt: skip
-    with atomic_write(kept) as temporary:
-        temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    return found
+    found: Row = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    if found.get("weights") != weights or found.get("molecules") != _sizes(sets):
+        scores = scored(load_encoder(str(folder)), sets, context)
+        found = {"weights": weights, "molecules": _sizes(sets), "scores": scores}
+        with atomic_write(kept) as temporary:
+            temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return {"passes": passes, "seconds": seconds, "scores": found["scores"]}
+
+
+def cost_of(name: str, runs: Path) -> tuple[int, float]:
+    """Molecule passes and seconds of a finished run and of all that it goes on from."""
+    facts = load_model(str(folder_of(name, runs))).config["training"]
+    passes, seconds = cost_of(RUNS[name]["init"], runs) if "init" in RUNS[name] else (0, 0.0)
+    return passes + facts["molecule_passes"], seconds + facts["seconds"]
+
+
+def random_rows(names: Sequence[str], runs: Path, sets: Sequence[ProbeSet], context: Context) -> dict[str, Row]:
+    """The same networks from random weights: the twins of the first run without a summary and of the first with one."""
+    found: dict[str, Encoder] = {}
+    for name in names:
+        encoder = load_encoder(str(folder_of(name, runs)))
+        label = "random weights" if encoder.summary is None else "random weights, with a summary"
+        found.setdefault(label, encoder)
+    twins = {label: fresh_encoder(found[label], 0).eval() for label in sorted(found)}
+    return {
+        label: {"passes": 0, "seconds": 0.0, "scores": scored(twin, sets, context)} for label, twin in twins.items()
+    }
 
 
 def _sizes(sets: Sequence[ProbeSet]) -> dict[str, int]:
     return {probe_set.name: len(probe_set.data.smiles) for probe_set in sets}
 
 
-def table(rows: dict[str, Row], random: dict[str, float], command: str) -> str:
-    """The table as Markdown."""
-    names, found = list(random), machine()
+def table(rows: dict[str, Row], names: Sequence[str], command: str) -> str:
+    """The table as Markdown; `names` are those of the sets."""
+    found = machine()
     lines = [
         f"`{command}`; seed 0, {found['processor']}, {found['cores']} cores. R² and ROC-AUC of a linear model on",
-        "frozen vectors, mean over five folds; one run each: differences of one or two hundredths may be chance.",
+        "frozen vectors, mean over five folds; one run each: differences of one or two hundredths may be chance. A run",
+        "that goes on from another has passes and time of both.",
         "",
         "| | passes | time | " + " | ".join(names) + " | mean |",
         "|---|---|---|" + "---|" * (len(names) + 1),
     ]
-    none: Row = {"passes": 0, "seconds": 0.0, "scores": random}
-    for name, row in {"random weights": none, **rows}.items():
+    for name, row in rows.items():
         scores = [row["scores"][probe_set] for probe_set in names]
         figures = " | ".join(f"{score:.3f}" for score in [*scores, float(np.mean(scores))])
         lines.append(f"| {name} | {row['passes']:,} | {duration(row['seconds'])} | {figures} |")
@@ -158,11 +178,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sets = [read_probe_set(name, given.molecules, 1, 0) for name in given.sets]
     rows = {}
     for name in given.runs:
-        rows[name] = row_of(run(name, given.corpus, given.output, given.steps, given.threads), sets, context)
+        run(name, given.corpus, given.output, given.steps, given.threads)
+        rows[name] = row_of(name, given.output, sets, context)
         say(f"{name}: " + ", ".join(f"{key} {score:.3f}" for key, score in rows[name]["scores"].items()))
-    twin = fresh_encoder(load_encoder(str(folder_of(given.runs[0], given.output))), 0).eval()
-    command = shlex.join(["python", "evaluation/small_runs.py", *(arguments or sys.argv[1:])])
-    text = table(rows, scored(twin, sets, context), command)
+    words = sys.argv[1:] if arguments is None else arguments
+    random = random_rows(given.runs, given.output, sets, context)
+    text = table(random | rows, given.sets, shlex.join(["python", "evaluation/small_runs.py", *words]))
     whole = set(given.runs) == set(RUNS) and set(given.sets) == set(SETS) and given.molecules is None
     page = given.page or (PAGE if whole else None)
     print(text)

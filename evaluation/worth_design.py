@@ -30,7 +30,7 @@ SEEDS = (0, 1, 2, 3, 4)
 TEST_TO_TRAIN = 1 / 8
 SETS = ("freesolv", "esol", "sider", "clintox", "bace", "bbbp", "biogen_sol", "lipo")
 
-# One core of an AMD EPYC passes some 70 molecules a second in training: all network cells at most some 8 core-hours.
+# One core of an AMD EPYC passes some 70 molecules a second in training.
 # Batches of 16 cost a sixth more time for a molecule than 32 and give twice the steps.
 BATCH, STEPS, LEAST_EPOCHS, MOST_EPOCHS, PATIENCE = 16, 600, 6, 24, 4
 COMMON: dict[str, Any] = {"readout": "mean_sum", "dropout": 0.1}
@@ -81,8 +81,12 @@ ARMS: dict[str, Arm] = {
     "descriptors_boosting": Arm("descriptors, boosting", "baseline", descriptors=True, baseline="boosting"),
 }
 DEFAULT_ARMS = tuple(name for name, arm in ARMS.items() if not arm.optional)
-REFERENCES = ("random", "ecfp_forest", "descriptors_boosting")
-"""What both pre-trained arms are compared with."""
+REFERENCES = {
+    "pretrained": ("random", "ecfp_forest", "descriptors_boosting"),
+    "pretrained+descriptors": ("random+descriptors", "ecfp_forest", "descriptors_boosting"),
+}
+"""What the pre-trained arms are compared with. Random weights without descriptors are none for the second: that
+difference would be one of descriptors and pre-training at once."""
 
 
 class Cell(NamedTuple):

@@ -1,19 +1,12 @@
-"""What the cells say: `results.csv`, and the tables that go between the markers of pages.
-
-A network's result at a seed is that of the setting with the best validation score at seed 0. Differences are paired
-over seeds, oriented so that positive favours the first arm, with the corrected interval for five overlapping 80/10/10
-splits (test by training size 1/8). A difference over an incomplete set of seeds is shown as such.
-"""
+"""The tables of the comparison, as Markdown between the markers of pages: nothing in them is written by hand."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from worth_cells import cell_path, read_cell_file
 from worth_design import (
     ARMS,
     BATCH,
@@ -24,148 +17,106 @@ from worth_design import (
     SETTINGS,
     SPLIT,
     STEPS,
-    TEST_TO_TRAIN,
-    Cell,
     Facts,
-    searching,
+    epochs_for,
 )  # fmt: skip
+from worth_results import Results
 
-from mesomer.comparison import Difference, compare
-from mesomer.errors import MesomerError
+from mesomer.comparison import Difference
 from mesomer.files import atomic_write
-from mesomer.metrics import METRICS, mean_and_sd
-from mesomer.training.finetune_results import write_csv
+from mesomer.metrics import mean_and_sd
 
-COLUMNS = (
-    "set", "arm", "seed", "setting", "chosen", "metric", "valid", "test", "epochs", "best_epoch", "stopped",
-    "parameters", "train_molecules", "valid_molecules", "test_molecules", "seconds",
-)  # fmt: skip
-PRETRAINED = ("pretrained", "pretrained+descriptors")
-BETTER = {name: metric.better for metrics in METRICS.values() for name, metric in metrics.items()}
-
-
-@dataclass
-class Results:
-    """The finished cells of one design."""
-
-    sets: Sequence[str]
-    arms: Sequence[str]
-    seeds: Sequence[int]
-    cells: dict[Cell, dict[str, Any]]
-    wanted: int
-    """Cells of the whole design."""
-
-    def setting(self, name: str, arm: str) -> str | None:
-        """The setting that an arm keeps: the best validation score of seed 0; None before all have been tried."""
-        if ARMS[arm].kind != "network":
-            return ""
-        search = searching(arm, self.arms)
-        tried = [(setting, self.cells.get(Cell(name, search, 0, setting))) for setting in SETTINGS]
-        scores = {}
-        for setting, cell in tried:
-            if cell is None:
-                return None
-            if cell["valid"] is not None:
-                scores[setting] = -cell["valid"] if BETTER[cell["metric"]] == "min" else cell["valid"]
-        if not scores:
-            raise MesomerError(
-                f"No setting of {search} on {name} has a validation score.", "Look at its learning curves."
-            )
-        return max(scores, key=scores.__getitem__)
-
-    def scores(self, name: str, arm: str) -> dict[int, float]:
-        """Test scores by seed, of what is finished."""
-        setting = self.setting(name, arm)
-        if setting is None:
-            return {}
-        found = {seed: self.cells.get(Cell(name, arm, seed, setting)) for seed in self.seeds}
-        return {seed: cell["test"] for seed, cell in found.items() if cell is not None and cell["test"] is not None}
-
-    def metric(self, name: str) -> str | None:
-        """The metric of a set; None while it has no cell."""
-        return next((cell["metric"] for key, cell in self.cells.items() if key.set == name), None)
-
-    def difference(self, name: str, first: str, second: str) -> Difference | None:
-        """Two arms on one set, over the seeds that both have."""
-        one, other, metric = self.scores(name, first), self.scores(name, second), self.metric(name)
-        seeds = sorted(set(one) & set(other))
-        if not seeds or metric is None:
-            return None
-        return compare([one[s] for s in seeds], [other[s] for s in seeds], TEST_TO_TRAIN, BETTER[metric])
-
-
-def collect(folder: Path, cells: Iterable[Cell], facts: Facts) -> dict[Cell, dict[str, Any]]:
-    """Those of the cells that are finished."""
-    read = ((cell, read_cell_file(cell_path(folder, cell, facts))) for cell in cells)
-    return {cell: found for cell, found in read if found is not None}
-
-
-def write_results(path: Path, results: Results) -> None:
-    """`results.csv`: a row for each finished cell."""
-    rows = []
-    for cell, found in sorted(results.cells.items()):
-        sizes = {f"{part}_molecules": count for part, count in found["sizes"].items()}
-        chosen = int(cell.setting == results.setting(cell.set, cell.arm))
-        rows.append({name: (found | sizes | {"chosen": chosen}).get(name) for name in COLUMNS})
-    write_csv(path, COLUMNS, rows)
+NEAR = 0.01
+"""A mean difference below this, in RMSE or ROC-AUC, is told as a near tie."""
 
 
 def whole_text(results: Results, facts: Facts, about: Mapping[str, Any]) -> str:
     """All tables with what made them."""
     parts = [provenance(results, facts, about), "### Scores", _scores_table(results)]
-    for arm in results.arms:
-        if arm in PRETRAINED:
-            parts += [
-                f"### {ARMS[arm].label[0].upper()}{ARMS[arm].label[1:]}, against",
-                differences_table(results, arm),
-            ]
-            parts.append(counts_text(results, arm))
-    parts += ["### Settings that validation chose", _settings_table(results)]
-    return "\n\n".join(parts)
+    for arm in _compared(results):
+        parts += [f"### {_capital(ARMS[arm].label)}, against", *_differences(results, arm)]
+    parts.append(chance_text(results))
+    if _networks(results):
+        parts += ["### How the trainings ended", ended_table(results), twin_text(results)]
+    if _learns_from_a_corpus(results):
+        parts += ["### Molecules that the pre-training has seen", seen_text(results, about.get("corpus"))]
+    if _networks(results):
+        parts += ["### Settings that validation chose", _settings_table(results)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def short_text(results: Results, facts: Facts, about: Mapping[str, Any]) -> str:
     """The differences and counts of the pre-trained network alone."""
-    arms = [arm for arm in PRETRAINED if arm in results.arms]
     parts = []
-    for arm in arms:
-        parts += [f"**{ARMS[arm].label[0].upper()}{ARMS[arm].label[1:]}**, against", differences_table(results, arm)]
-        parts.append(counts_text(results, arm))
-    return "\n\n".join([*parts, provenance(results, facts, about)])
+    for arm in _compared(results):
+        parts += [f"**{_capital(ARMS[arm].label)}**, against", *_differences(results, arm)]
+    parts += [chance_text(results), provenance(results, facts, about)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def provenance(results: Results, facts: Facts, about: Mapping[str, Any]) -> str:
-    """What made the figures."""
+    """What made the figures, and how they are to be read."""
     hours = sum(cell["seconds"] for cell in results.cells.values()) / 3600
     done = len(results.cells)
     state = "" if done >= results.wanted else f" **Incomplete: {done} of {results.wanted} cells are finished.**"
     seeds = f"{results.seeds[0]} to {results.seeds[-1]}" if len(results.seeds) > 1 else str(results.seeds[0])
+    encoder = any(ARMS[cell.arm].kind != "baseline" for cell in results.cells)
+    model = f"Model {about['model']} (weights {facts.weights_sha256[:12]}), " if encoder else ""
+    parts = ["ROC-AUC (mean over targets, higher is better) for classes, RMSE (lower is better) for numbers."]
+    if _compared(results):
+        parts.append(
+            "Differences are gains: positive where the pre-trained network is better, whatever the metric; in brackets "
+            "the 95 % interval, corrected for overlapping training parts (bold where it leaves out zero)."
+        )
+    if _networks(results):
+        parts.append(
+            f"Networks: batches of {BATCH} in {'bfloat16' if facts.precision == 'bf16' else 'float32'}, "
+            f"{LEAST_EPOCHS} to {MOST_EPOCHS} epochs (about {STEPS} steps), stopped after {PATIENCE} epochs without "
+            "gain in the validation score, one of four settings chosen on the validation part of seed 0."
+        )
     return (
-        f"Command: `{about['command']}`. Model {about['model']} (weights {facts.weights_sha256[:12]}), `{SPLIT}` "
-        f"splits, seeds {seeds}; {hours:.1f} core-hours on {about['machine']}; Mesomer {about['version']}.{state}\n\n"
-        "ROC-AUC (mean over targets, higher is better) for classes, RMSE (lower is better) for numbers. Differences "
-        "are gains: positive where the pre-trained network is better, whatever the metric; in brackets the 95 % "
-        "interval, corrected for overlapping training parts (bold where it leaves out zero). Networks: batches of "
-        f"{BATCH} in {'bfloat16' if facts.precision == 'bf16' else 'float32'}, {LEAST_EPOCHS} to {MOST_EPOCHS} epochs "
-        f"(about {STEPS} steps), stopped after {PATIENCE} epochs "
-        "without gain in the validation score, one of four settings chosen on the validation part of seed 0."
+        f"Command: `{about['command']}`. {model}`{SPLIT}` splits, seeds {seeds}; {hours:.1f} core-hours on "
+        f"{about['machine']}; Mesomer {about['version']}.{state}\n\n{' '.join(parts)}"
     )
 
 
 def _scores_table(results: Results) -> str:
+    means = {
+        name: [known.mean_scores[seed] for seed in results.seeds if seed in known.mean_scores]
+        for name, known in results.background.items()
+    }
     head = ["set", "metric", *(ARMS[arm].label for arm in results.arms)]
     rows = []
     for name in results.sets:
         row = [f"`{name}`", results.metric(name) or ""]
-        for arm in results.arms:
-            values = list(results.scores(name, arm).values())
-            mean, deviation = mean_and_sd(values)
-            text = "" if not values else f"{mean:.3f}" if len(values) < 2 else f"{mean:.3f} ± {deviation:.3f}"
-            row.append(text + (f" ({len(values)})" if 0 < len(values) < len(results.seeds) else ""))
+        row += [_score_text(list(results.scores(name, arm).values()), len(results.seeds)) for arm in results.arms]
         rows.append(row)
-    return _markdown(head, rows) + (
-        "\n\nMean and sample standard deviation over seeds (in brackets: how many, where some are missing)."
-    )
+    told = "Mean and sample standard deviation over seeds (in brackets: how many, where some are missing)."
+    if any(means.values()):
+        head.append("mean of the training labels")
+        rows = [[*row, _score_text(means.get(name, []), 0)] for row, name in zip(rows, results.sets, strict=True)]
+        told += " The mean of the training labels needs no model; for classes it ranks nothing."
+    return f"{_markdown(head, rows)}\n\n{told}"
+
+
+def _score_text(values: Sequence[float], seeds: int) -> str:
+    if not values:
+        return ""
+    mean, deviation = mean_and_sd(values)
+    text = f"{mean:.3f}" if len(values) < 2 else f"{mean:.3f} ± {deviation:.3f}"
+    return f"{text} ({len(values)})" if len(values) < seeds else text
+
+
+def _differences(results: Results, arm: str) -> list[str]:
+    """The table of one arm with its counts, and what it does not show."""
+    parts = [differences_table(results, arm), counts_text(results, arm)]
+    if "random+descriptors" in REFERENCES[arm] and "random+descriptors" not in results.arms:
+        parts.append(
+            "Random weights with descriptors were not run (`random+descriptors`), so this table says nothing about "
+            "pre-training: beside random weights without them, what descriptors give and what pre-training gives could "
+            "not be told apart."
+        )
+    return parts
 
 
 def differences_table(results: Results, arm: str) -> str:
@@ -200,23 +151,113 @@ def counts_text(results: Results, arm: str) -> str:
             continue
         numbers = [name for name in known if results.metric(name) == "rmse"]
         ahead = [name for name, gain in known.items() if gain.mean > 0]
+        near = sum(known[name].mean < NEAR for name in ahead)
         surely = sum(gain.low is not None and gain.low > 0 for gain in known.values())
         behind = sum(gain.high is not None and gain.high < 0 for gain in known.values())
         lines.append(
             f"- ahead of *{ARMS[reference].label}* on {len(ahead)} of {len(known)} sets by mean difference "
-            f"({len(set(ahead) & set(numbers))} of {len(numbers)} regressions); the whole interval is above zero on "
-            f"{surely}, below zero on {behind}."
+            f"({len(set(ahead) & set(numbers))} of {len(numbers)} regressions), on {near} of them by less than {NEAR}; "
+            f"the whole interval is above zero on {surely}, below zero on {behind}."
         )
     return "\n".join(lines)
 
 
-def _references(results: Results, arm: str) -> list[str]:
-    own = ["random+descriptors"] if arm == "pretrained+descriptors" else []
-    return [name for name in (*own, *REFERENCES) if name in results.arms]
+def chance_text(results: Results) -> str:
+    """How many intervals there are, and how many would leave out zero if no difference was real."""
+    found = [
+        results.difference(name, arm, reference)
+        for arm in _compared(results)
+        for reference in _references(results, arm)
+        for name in results.sets
+    ]
+    ends = [(gain.low, gain.high) for gain in found if gain is not None and gain.low is not None]
+    if not ends:
+        return ""
+    clear = sum(low > 0 or high < 0 for low, high in ends if high is not None)
+    return (
+        f"These are {len(ends)} intervals at 95 %, not corrected for their number: if no difference were real, about "
+        f"{0.05 * len(ends):.1f} of them would leave out zero by chance; {clear} do."
+    )
+
+
+def ended_table(results: Results) -> str:
+    """How many trainings the bound on epochs ended, by set and network."""
+    networks = _networks(results)
+    every: dict[str, list[Mapping[str, Any]]] = {arm: [] for arm in networks}
+    rows = []
+    for name in results.sets:
+        found = {arm: [results.cells[cell] for cell in results.chosen(name, arm).values()] for arm in networks}
+        for arm, cells in found.items():
+            every[arm] += cells
+        bounds = sorted({_most_epochs(cell) for cells in found.values() for cell in cells})
+        rows.append([f"`{name}`", ", ".join(map(str, bounds)), *map(_ended_text, found.values())])
+    rows.append(["all", "", *map(_ended_text, every.values())])
+    return _markdown(["set", "most epochs", *(ARMS[arm].label for arm in networks)], rows) + (
+        "\n\nTrainings that the bound on epochs ended before patience would have, of those whose scores count; in "
+        "brackets those whose best epoch was the last one allowed. More epochs might have served them better."
+    )
+
+
+def _ended_text(cells: Sequence[Mapping[str, Any]]) -> str:
+    """`4 of 5 (2)`: cut short, all, best at the bound."""
+    cut = sum(cell["stopped"] == "done" and cell["epochs"] - (cell["best_epoch"] or 0) < PATIENCE for cell in cells)
+    last = sum(cell["best_epoch"] == _most_epochs(cell) for cell in cells)
+    return f"{cut} of {len(cells)} ({last})" if cells else ""
+
+
+def _most_epochs(cell: Mapping[str, Any]) -> int:
+    return epochs_for(cell["sizes"]["train"])
+
+
+def twin_text(results: Results) -> str:
+    """On which sets training the network of random weights leaves it behind a linear model on its first vectors."""
+    behind, known = [], 0
+    for name in results.sets:
+        found = results.difference(name, "random", "frozen_random_linear")
+        known += found is not None
+        if found is not None and found.mean < 0:
+            behind.append(f"`{name}`")
+    if not behind:
+        return ""
+    return (
+        f"On {len(behind)} of {known} sets ({', '.join(behind)}) *{ARMS['random'].label}* is after its training worse "
+        f"on the mean than *{ARMS['frozen_random_linear'].label}*: it may be starved of training, and what the "
+        "pre-trained network gains over it may look larger than it is."
+    )
+
+
+def seen_text(results: Results, corpus: Mapping[str, Any] | None) -> str:
+    """How much of each set lies in the corpus of the pre-training, and the gain on what does not."""
+    if corpus is None:
+        return "The model carries no keys of its corpus, so it is not known which of these molecules it has seen."
+    gains = {"pretrained", "random"} <= set(results.arms)
+    head = ["set", "molecules", "in the corpus", "stereo aside"]
+    if gains:
+        head += ["metric", "gain on all test molecules", "on those outside the corpus"]
+    rows = []
+    for name, known in results.background.items():
+        shares = [(known.exact or 0) / known.molecules, (known.skeleton or 0) / known.molecules]
+        row = [f"`{name}`", f"{known.molecules:,}", *(f"{100 * share:.1f} %" for share in shares)]
+        if gains:
+            pairs = [results.difference(name, "pretrained", "random", outside) for outside in (False, True)]
+            row += [results.metric(name) or "", *("" if pair is None else f"{pair.mean:+.3f}" for pair in pairs)]
+        rows.append(row)
+    told = (
+        f"By the keys that the model carries, of {corpus['molecules']:,} molecules, those held out in pre-training "
+        "among them. It has seen their structures and what is computed from these, no label of these sets."
+    )
+    if corpus["unknown"]:
+        told += f" It started from {', '.join(corpus['unknown'])}, whose corpus is not known."
+    if gains:
+        told += (
+            f" Gains: mean paired difference of *{ARMS['pretrained'].label}* to *{ARMS['random'].label}*; outside the "
+            "corpus are molecules that it does not have with other stereo either."
+        )
+    return f"{_markdown(head, rows)}\n\n{told}"
 
 
 def _settings_table(results: Results) -> str:
-    networks = [arm for arm in results.arms if ARMS[arm].kind == "network"]
+    networks = _networks(results)
     rows = [[f"`{name}`", *(results.setting(name, arm) or "" for arm in networks)] for name in results.sets]
     told = "; ".join(
         f"`{name}`: " + ", ".join(f"{option} {value}" for option, value in options.items())
@@ -225,18 +266,43 @@ def _settings_table(results: Results) -> str:
     return _markdown(["set", *(ARMS[arm].label for arm in networks)], rows) + f"\n\n{told}."
 
 
+def _compared(results: Results) -> list[str]:
+    """The pre-trained arms that are run, if there is something to compare them with."""
+    return [arm for arm in REFERENCES if arm in results.arms and _references(results, arm)]
+
+
+def _references(results: Results, arm: str) -> list[str]:
+    return [name for name in REFERENCES[arm] if name in results.arms]
+
+
+def _networks(results: Results) -> list[str]:
+    """The arms of which some training is finished."""
+    trained = {cell.arm for cell in results.cells}
+    return [arm for arm in results.arms if ARMS[arm].kind == "network" and arm in trained]
+
+
+def _learns_from_a_corpus(results: Results) -> bool:
+    """Whether something that ran starts from the weights of the model."""
+    return any(ARMS[cell.arm].kind != "baseline" and not ARMS[cell.arm].scratch for cell in results.cells)
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
+
+
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
-def fill_page(path: Path, texts: Mapping[str, str]) -> bool:
-    """Replaces what lies between `<!-- NAME: begin -->` and `<!-- NAME: end -->`; False if the page has no marker."""
+def fill_page(path: Path, texts: Mapping[str, str]) -> set[str]:
+    """Replaces what lies between `<!-- NAME: begin -->` and `<!-- NAME: end -->`; gives the names that it found."""
     page = path.read_text(encoding="utf-8")
     filled = page
-    found = False
+    found = set()
     for name, text in texts.items():
         pattern = re.compile(rf"(<!-- {re.escape(name)}: begin -->\n).*?(<!-- {re.escape(name)}: end -->)", re.DOTALL)
-        found = found or bool(pattern.search(filled))
+        if pattern.search(filled):
+            found.add(name)
         filled = pattern.sub(lambda match, text=text: f"{match[1]}\n{text}\n\n{match[2]}", filled)
     if filled != page:
         with atomic_write(path) as temporary:

@@ -1,8 +1,10 @@
 #!/bin/sh
 # The bundled encoder batmannet-2 from the public molecules on: `sh recipes/batmannet-2.sh` (hours on 2 cores; the same
 # command goes on after an interruption). PROCESSES=1 for one GPU or one core. Needs the extra `descriptors`, and the
-# tables zinc_clean_leads and chembl_diverse in the folder MESOMER_DATA (docs/benchmarks.md): neither is fetched. Ends with the model folder runs/batmannet-2.
+# tables zinc_clean_leads and chembl_diverse in the folder MESOMER_DATA (docs/benchmarks.md; its whole path): neither is
+# fetched. Works in the clone, wherever it is called from, and ends with the model folder runs/batmannet-2 there.
 set -e
+cd -- "$(dirname -- "$0")/.."
 processes=${PROCESSES:-2}
 mkdir -p corpora runs
 [ -e corpora/drug_like.csv.gz ] || python recipes/drug_like.py corpora/drug_like.csv.gz

@@ -61,9 +61,10 @@ def main() -> None:
     except MesomerError as error:
         print(f"drug_like: {error}", file=sys.stderr)
         sys.exit(2)
+    corpus = Path("corpora") / Path(arguments.output.name.removesuffix(".gz")).stem
     print(
         f"Written: {arguments.output} ({len(molecules):,} molecules).\n"
-        f"Next: mesomer prepare {arguments.output} --output corpora/drug_like --add descriptors,fingerprints,inchikeys"
+        f"Next: mesomer prepare {arguments.output} --output {corpus} --add descriptors,fingerprints,inchikeys"
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shlex
+from pathlib import Path
 
 import earns_its_place as command
 import numpy as np
 import pytest
+import worth_background
 import worth_cells
 import worth_design
 from small_models import heteroatoms, save_encoder
@@ -16,7 +19,9 @@ from worth_cells import Task, cell_path, run_cell, split_set, stored_descriptors
 from worth_design import ARMS, Cell, digest
 
 from mesomer import baselines
+from mesomer.data.corpus_keys import BITS, KINDS, CorpusKeys, molecule_keys
 from mesomer.errors import MesomerError
+from mesomer.training.model_keys import FILE
 
 RINGS = ("C1CC1", "C1CCC1", "c1ccccc1", "c1ccncc1", "C1CCNCC1", "c1ccoc1")
 
@@ -213,6 +218,66 @@ def test_processes_run_cells_side_by_side(tmp_path, toy):
          "ecfp_forest", "--seeds", "0"]
     )  # fmt: skip
     assert [(row["set"], row["metric"]) for row in results(tmp_path)] == [("bbbp", "roc_auc"), ("esol", "rmse")]
+
+
+def with_keys(model, mols):
+    """Gives a model the keys of a corpus of these molecules."""
+    folder = Path(model)
+    config = json.loads((folder / "config.json").read_text())
+    config["training"] = {"corpus_fingerprint": "toy"}
+    (folder / "config.json").write_text(json.dumps(config))
+    short = molecule_keys(mols) >> np.uint64(64 - BITS)
+    kinds = {kind: np.unique(column[column != 0]) for kind, column in zip(KINDS, short.T, strict=True)}
+    (folder / FILE).write_bytes(CorpusKeys(kinds, {"toy": len(mols)}).to_bytes())
+
+
+def test_molecules_that_the_model_has_seen_are_counted_and_left_out(tmp_path, toy):
+    chosen = split_set("esol")
+    test = chosen.splits[0].test
+    with_keys(toy, [chosen.labelled.mols[at] for at in test[:4]])
+    run(tmp_path, toy, *SMALL)
+    rows = [row for row in results(tmp_path) if row["seed"] == "0" and row["arm"] == "ecfp_forest"]
+    found = run_cell(Task(Cell("esol", "ecfp_forest", 0), command.facts_of(toy, ["esol"]), tmp_path / "out"))
+    errors = np.array(found["predicted"]["test"])[4:, 0] - chosen.data.y[test[4:], 0]
+    assert rows[0]["outside_molecules"] == str(len(test) - 4)
+    assert float(rows[0]["test_outside"]) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
+    known = worth_background.background_of("esol", {}, worth_background.corpus_keys(toy))
+    assert (known.molecules, known.exact, known.skeleton, dict(known.outside)) == (90, 4, 4, {})
+
+
+def test_the_mean_of_the_training_labels_is_judged_on_the_same_splits(toy):
+    chosen = split_set("esol")
+    split = chosen.splits[3]
+    errors = chosen.data.y[split.train, 0].mean() - chosen.data.y[split.test, 0]
+    known = worth_background.background_of("esol", {}, None)
+    assert known.mean_scores[3] == pytest.approx(np.sqrt(np.mean(errors**2))) and len(known.mean_scores) == 5
+    assert known.exact is None
+    assert worth_background.background_of("bbbp", {}, None).mean_scores == {}
+
+
+def test_pages_tell_the_real_command_and_every_cell_lies_beside_the_whole_tables(tmp_path, toy, capsys):
+    whole, short = tmp_path / "whole.md", tmp_path / "short.md"
+    whole.write_text("<!-- worth: begin -->\n<!-- worth: end -->\n")
+    short.write_text("<!-- worth in short: begin -->\n<!-- worth in short: end -->\n")
+    run(tmp_path, toy, *SMALL, "--pages", str(whole), str(short))
+    given = ["--jobs", "0", *SMALL, "--pages", str(whole), str(short)]
+    for page in (whole, short):
+        told = page.read_text()
+        assert shlex.join(given) in told and f"--model {toy}" in told and "earns_its_place.py --output" in told
+    assert (tmp_path / "whole.csv").read_bytes() == (tmp_path / "out" / "results.csv").read_bytes()
+    assert not (tmp_path / "short.csv").exists()
+
+
+def test_the_pages_of_the_repository_are_filled_only_if_nothing_is_left_out(tmp_path, toy, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- worth: begin -->\n<!-- worth: end -->\n")
+    monkeypatch.setattr(command, "SETS", ("esol", "bbbp"))
+    monkeypatch.setattr(command, "PAGES", (page,))
+    run(tmp_path, toy, "--table", "--sets", "esol")
+    run(tmp_path, toy, "--table", "--seeds", "0")
+    assert "Command" not in page.read_text() and not page.with_suffix(".csv").exists()
+    run(tmp_path, toy, "--table")
+    assert "Command" in page.read_text() and page.with_suffix(".csv").exists()
 
 
 def test_a_damaged_cell_is_named(tmp_path, toy):

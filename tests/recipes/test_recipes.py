@@ -10,6 +10,7 @@ import os
 import random
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ from mesomer.chem.graph import collate
 from mesomer.data.corpus_keys import CorpusKeys
 from mesomer.data.prepare import prepare_corpus
 from mesomer.encoders.base import build_encoder
-from mesomer.training.checkpoint import load_encoder, load_model, read_config, save_model
+from mesomer.training.checkpoint import bundled_models, load_encoder, load_model, read_config, save_model
 from mesomer.training.model_keys import keys_of
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -94,6 +95,23 @@ def grafts_the_hidden_layers(run: Path, output: Path, monkeypatch: pytest.Monkey
     runpy.run_path(str(RECIPES / "graft_summary.py"), run_name="__main__")
 
 
+def test_the_recipe_of_the_bundled_encoder_works_in_its_clone(tmp_path: Path) -> None:
+    """Called from elsewhere; the commands are stand-ins that note where they were called and with what."""
+    clone, stubs, elsewhere = (tmp_path / name for name in ("a clone", "stubs", "elsewhere"))
+    for folder in (clone / "recipes", stubs, elsewhere):
+        folder.mkdir(parents=True)
+    recipe = shutil.copy(RECIPES / "batmannet-2.sh", clone / "recipes")
+    for name in ("python", "mesomer", "torchrun"):
+        (stubs / name).write_text(f'#!/bin/sh\necho "$PWD: {name} $*" >> "{tmp_path}/told"\n')
+        (stubs / name).chmod(0o755)
+    around = os.environ | {"PATH": f"{stubs}:{os.environ['PATH']}"}
+    subprocess.run(["sh", os.path.relpath(recipe, elsewhere)], cwd=elsewhere, env=around, check=True)
+    told = (tmp_path / "told").read_text().splitlines()
+    assert len(told) == 8 and all(line.startswith(f"{clone}: ") for line in told)
+    assert told[-1].endswith("graft_summary.py runs/batmannet-2-last runs/batmannet-2")
+    assert (clone / "corpora").is_dir() and not list(elsewhere.iterdir())
+
+
 def test_finished_models_get_the_keys_of_their_corpus(tmp_path: Path, capsys) -> None:
     table = write_table(tmp_path / "table.csv", demo_smiles(80))
     corpus = prepare_corpus(table, tmp_path / "corpus", workers=1, quiet=True, add="inchikeys").corpus
@@ -114,6 +132,13 @@ def test_finished_models_get_the_keys_of_their_corpus(tmp_path: Path, capsys) ->
         assert found is not None and found.to_bytes() == CorpusKeys.of(corpus).to_bytes()
         assert (path / "README.md").read_text().count("## Keys of the corpus") == 1
     assert read_config(other)["training"]["corpus_keys"]["molecules"] == 80 and len(list(other.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", sorted(bundled_models()))
+def test_bundled_models_name_their_pooling(name: str) -> None:
+    """A default that changes later must not change their vectors."""
+    described = read_config(bundled_models()[name])["encoder"]["config"]
+    assert described["pooling"] == "mean_sum" == load_encoder(name).pooling
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +211,9 @@ def test_the_corpus_is_a_function_of_the_seed(data_folder: Path, tmp_path: Path,
         words = [sys.executable, str(RECIPES / "drug_like.py"), str(tmp_path / f"{name}.csv.gz"), "--zinc", "50"]
         told.append(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     one, two = ((tmp_path / f"{name}.csv.gz").read_bytes() for name in ("one", "two"))
-    assert one == two and "mesomer prepare" in told[0]
+    assert one == two
+    for name, text in zip(("one", "two"), told, strict=True):
+        assert f"mesomer prepare {tmp_path / name}.csv.gz --output corpora/{name} --add" in text
     with gzip.open(data_folder / "corpus" / "zinc_clean_leads.csv.gz", "rt", newline="") as handle:
         leads = [row["smiles"] for row in csv.DictReader(handle)]
     random.Random(0).shuffle(leads)

@@ -129,6 +129,15 @@ def test_ridge_finds_what_is_there_and_nothing_else() -> None:
     assert ridge_r2(x, random.normal(size=200)) < 0.1
 
 
+def test_a_column_that_few_molecules_have_does_not_spoil_the_score() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(200, 10))
+    y = x @ random.normal(size=10) + 0.1 * random.normal(size=200)
+    rare = 1e-4 * random.normal(size=(200, 40))
+    rare[np.arange(40), np.arange(40)] = 1.0
+    assert ridge_r2(np.concatenate([x, rare], 1), y) > 0.9
+
+
 def test_same_command_again_says_finished(finished: Path, corpus: Path) -> None:
     before = {entry: entry.stat().st_mtime_ns for entry in finished.rglob("*") if entry.is_file()}
     told = command(str(corpus), output=str(finished), **SHORT)

@@ -23,6 +23,8 @@ from mesomer.data.geometry import placed_graphs
 from mesomer.encoders.base import Encoder
 from mesomer.metrics import r2
 from mesomer.training.context import Context
+from mesomer.training.probe import linear_inputs
+from mesomer.training.scaling import Scaling
 
 SET, MOLECULES, FOLDS = "biogen_sol", 600, 5
 _BATCH = 100
@@ -83,15 +85,16 @@ def _placed(smiles: Sequence[str]) -> list[MolGraph | None]:
 
 
 def ridge_r2(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """R² over the left-out predictions of a cross-validated ridge regression: x [M, D], y [M]."""
+    """R² over the left-out predictions of a cross-validated ridge regression: x [M, D], y [M].
+
+    Inputs are standardised and bounded, as those of the linear probe are.
+    """
     from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     predicted = np.empty_like(y)
     fold = np.arange(len(y)) % FOLDS
     for number in range(FOLDS):
         train, test = fold != number, fold == number
-        model = make_pipeline(StandardScaler(), RidgeCV(_PENALTIES))
-        predicted[test] = model.fit(x[train], y[train]).predict(x[test])
+        inputs = linear_inputs(Scaling.fit(x[train]), x)
+        predicted[test] = RidgeCV(_PENALTIES).fit(inputs[train], y[train]).predict(inputs[test])
     return r2(y, predicted)
