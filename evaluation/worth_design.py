@@ -23,8 +23,8 @@ from mesomer.training.finetune_plan import FinetuneOptions
 from mesomer.training.predictor import RDKIT_DESCRIPTORS
 
 DESIGN = 2
-"""Raised by whoever changes how networks and linear models are trained, or a default that `given_options` does not give:
-their finished cells are of the old way then. 2: standardised inputs are bounded."""
+"""Raised by whoever changes how networks and linear models are trained, or a default that `given_options` does not
+give: their finished cells are of the old way then. 2: standardised inputs are bounded."""
 SPLIT = "balanced"
 SEEDS = (0, 1, 2, 3, 4)
 TEST_TO_TRAIN = 1 / 8
