@@ -177,6 +177,8 @@ def _explain(error: BaseException, command: str = "") -> tuple[int, str, str]:
 def main(words: Sequence[str] | None = None) -> int:
     """Runs one command line (by default this process's own); returns the exit code."""
     words = list(sys.argv[1:] if words is None else words)
+    # Arrow's own allocator keeps what it was given beside what the C library keeps: peaks grew with the table
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         with _terminable():
             return _top(words)

@@ -42,6 +42,16 @@ def test_nothing_heavy_is_loaded(code):
     assert loaded.isdisjoint({"torch", "numpy", "rdkit", "pyarrow", "jsonargparse", "yaml", "rich", "sklearn", "scipy"})
 
 
+def test_commands_let_arrow_share_the_allocator_of_the_c_library(monkeypatch):
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    code = "from mesomer.cli import main; main(['--help'])"
+    code += "; import pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    for chosen in ("system", "mimalloc"):  # what the user has set stays
+        got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert got.stdout.split()[-1] == chosen
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "mimalloc")
+
+
 def test_help_takes_at_most_twelve_interpreter_starts():
     bare, told = seconds([sys.executable, "-c", "pass"], [str(Path(sys.executable).with_name("mesomer")), "--help"])
     assert told <= 12 * bare, f"{told * 1000:.0f} ms, {told / bare:.1f} bare starts"
