@@ -7,7 +7,10 @@ import json
 import os
 import pickle
 import shutil
+import struct
+from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from reference_batmannet import model_names
@@ -65,7 +68,8 @@ def test_a_bare_state_dict_asks_for_its_architecture(official, tmp_path):
     (tmp_path / "ddi.json").write_text(json.dumps(arguments))
     result = import_weights(str(tmp_path / "ddi.pt"), from_="batmannet", output=str(tmp_path / "model"))
     assert result["kind"] == "encoder"
-    assert any("ddi.json" in assumed for assumed in result["assumed"])
+    assert not result["assumed"] and any("ddi.json" in given for given in result["given"])
+    assert "Given: arguments of ddi.json" in (tmp_path / "model" / "README.md").read_text()
     assert load_encoder(tmp_path / "model").config()["depth"] == arguments["depth"]
     wrong = arguments | {"hidden_size": arguments["hidden_size"] + 1}
     (tmp_path / "wrong.json").write_text(json.dumps(wrong))
@@ -102,10 +106,66 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, monkeypatch):
 
 
 def test_code_in_a_plain_pickle_is_one_sentence_without_warnings(tmp_path, recwarn):
-    (tmp_path / "evil.pt").write_bytes(pickle.dumps(Payload(), protocol=2))
-    with pytest.raises(MesomerError, match="refused"):
-        read_checkpoint(tmp_path / "evil.pt")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        (tmp_path / "evil.pt").write_bytes(pickle.dumps({"a": 1, "b": Payload()}, protocol=protocol))
+        with pytest.raises(MesomerError, match=r"asks to run posix\.system .* is refused"):
+            read_checkpoint(tmp_path / "evil.pt")
     assert not recwarn.list
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_name_that_a_pickle_fetches_twice_is_told(tmp_path):
+    (tmp_path / "evil.pt").write_bytes(pickle.dumps([OrderedDict(), Payload(), Payload()], protocol=4))
+    with pytest.raises(MesomerError, match=r"posix\.system"):
+        read_checkpoint(tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(OrderedDict(a=1), protocol=4))
+    with pytest.raises(MesomerError, match="no torch checkpoint"):
+        read_checkpoint(tmp_path / "plain.pt")
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_one_flipped_bit(tmp_path, sums):
+    """Torch does not look at checksums, and can be told to store none."""
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(sums)
+    try:
+        torch.save({"a": torch.full((64,), 1.5)}, tmp_path / "a.pt")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(read_checkpoint(tmp_path / "a.pt").tensors["a"], torch.full((64,), 1.5))
+    content = bytearray((tmp_path / "a.pt").read_bytes())
+    content[content.index(struct.pack("<f", 1.5) * 64)] ^= 1
+    (tmp_path / "a.pt").write_bytes(content)
+    if sums:
+        with pytest.raises(MesomerError, match=r"is damaged: its part a/data/0"):
+            read_checkpoint(tmp_path / "a.pt")
+    else:
+        assert read_checkpoint(tmp_path / "a.pt").tensors["a"][0] != 1.5
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        (None, "its state_dict is a NoneType"),
+        ("hello", "its state_dict is a str"),
+        ({}, "its state_dict is empty"),
+        ({"a": [1.0, 2.0]}, "stores a as a list"),
+        ({"a": np.ones(2)}, "stores a as a ndarray"),
+        ({3: torch.ones(2)}, "a tensor named 3"),
+        ({"a": torch.ones(2).to_sparse()}, "stores a as a tensor that is not"),
+        ({"a": torch.ones(2, dtype=torch.complex64)}, "stores a as a tensor that is not"),
+    ],
+)
+def test_what_is_no_state_dict(tmp_path, state, sentence):
+    torch.save({"state_dict": state}, tmp_path / "a.pt")
+    with pytest.raises(MesomerError, match=sentence):
+        read_checkpoint(tmp_path / "a.pt")
+
+
+def test_a_bare_state_dict_has_tensors_only(tmp_path):
+    torch.save({"a": torch.ones(1), "b": [1.0]}, tmp_path / "a.pt")
+    with pytest.raises(MesomerError, match="stores b as a list"):
+        read_checkpoint(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x80\x02}q\x00", b"\x80\x02q\x01", os.urandom(300)])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import pickle
+import re
 import sys
 import types
 from collections import Counter
@@ -26,6 +28,7 @@ from mesomer.errors import MesomerError
 from mesomer.inference.embed import Embedder
 from mesomer.interop.checkpoints import read_checkpoint
 from mesomer.interop.grover import ARCHITECTURES, encoder_links
+from mesomer.training import checkpoint
 from mesomer.training.checkpoint import load_encoder, load_model
 from mesomer.training.predictor import load_predictor
 from mesomer.training.pretrain import PretrainOptions, build, take_heads
@@ -33,6 +36,7 @@ from mesomer.training.pretrain import PretrainOptions, build, take_heads
 KINDS = {"pretrain": "encoder", "finetune": "predictor"}
 FILES = [(name, kind) for part, kind in KINDS.items() for name in model_names(part)]
 ENCODER = "grover.encoders."
+BOND = "(SINGLE-STEREONONE-NONE)"
 
 
 @pytest.fixture
@@ -196,7 +200,10 @@ def pretraining_file(atoms=5, bonds=4):
         for source in ("atom", "bond"):
             head = f"fg_task_all.linear_{branch}_from_{source}"
             tensors |= {f"{head}.weight": torch.randn(85, 8), f"{head}.bias": torch.randn(85)}
-    names = {"atom": ["<pad>", "<other>", "C_C-SINGLE1", "C", "N"][:atoms], "bond": ["<pad>", "<other>", "a", "b"]}
+    names = {
+        "atom": ["<pad>", "<other>", "C_C-SINGLE1", "C", "N"][:atoms],
+        "bond": ["<pad>", "<other>", BOND, f"{BOND}_C-{BOND}1"],
+    }
     return tensors, arguments, encoder, names
 
 
@@ -276,6 +283,32 @@ def test_vocabularies_that_do_not_fit(tmp_path, monkeypatch):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize(
+    ("level", "change", "sentence"),
+    [
+        ("atom", {"itos": ["<pad>", "<other>", "C", "N", "C"]}, "lists C more than once"),
+        ("atom", {"itos": ["<pad>", "<other>", "C", "N", BOND]}, "does not begin with an element"),
+        ("atom", {"itos": ["<pad>", "<other>", "C", "N", "Xx_C-SINGLE1"]}, "does not begin with an element"),
+        ("bond", {"itos": ["<pad>", "<other>", "C", "N"]}, "no vocabulary of bonds: 'C' does not begin"),
+        ("atom", {"freqs": {"C_C-SINGLE1": 1, "C": 2, "N": 3}}, "lists C_C-SINGLE1 before C, which is commoner"),
+        ("atom", {"stoi": {"<pad>": 0, "<other>": 1, "C_C-SINGLE1": 4, "C": 3, "N": 2}}, "another order than in stoi"),
+    ],
+)
+def test_names_that_are_none_of_a_vocabulary(tmp_path, level, change, sentence):
+    tensors, arguments, _, names = pretraining_file()
+    path = save(tmp_path / "a.pt", tensors, arguments)
+    for each, listed in names.items():
+        counts = {name: 9 - place for place, name in enumerate(listed)}
+        stored = {"itos": listed, "freqs": counts, "stoi": {name: place for place, name in enumerate(listed)}}
+        (tmp_path / f"{each}_vocab.json").write_text(json.dumps(stored))
+    assert imported(path, tmp_path / "model", vocab=str(tmp_path))["kind"] == "pretraining"
+    file = tmp_path / f"{level}_vocab.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(MesomerError, match=sentence):
+        imported(path, tmp_path / "other", vocab=str(tmp_path))
+    assert not (tmp_path / "other").exists()
+
+
 class Rude:
     """Pickles as a call of the shell."""
 
@@ -348,6 +381,98 @@ def test_a_predictor_and_its_descriptors(tmp_path, source, more, ours):
     expected = ["rdkit_2d_normalized"] if ours else [f"feature_{i}" for i in range(200)]
     assert predictor.descriptors == expected
     assert any("give them in columns" in note for note in result["notes"]) != ours
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"task_names": "logD"}, "argument task_names is 'logD', and a list of names"),
+        ({"dist_coff": "much"}, "argument dist_coff is 'much', and a number"),
+        ({"features_generator": 3}, "argument features_generator is 3"),
+    ],
+)
+def test_arguments_of_a_predictor_that_do_not_fit(tmp_path, change, sentence):
+    tensors, arguments, _ = finetuned_file(0, ENCODER)
+    with pytest.raises(MesomerError, match=sentence):
+        imported(save(tmp_path / "a.pt", tensors, arguments | change), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_two_tasks_of_one_name(tmp_path):
+    tensors, arguments, _ = finetuned_file(0, ENCODER, task_names=["logD", "logD"])
+    for view in ("atom_from_atom", "atom_from_bond"):
+        tensors |= {f"mol_{view}_ffn.4.weight": torch.randn(2, 5), f"mol_{view}_ffn.4.bias": torch.randn(2)}
+    with pytest.raises(MesomerError, match="more than one task 'logD'"):
+        imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["data_scaler", "features_scaler"])
+@pytest.mark.parametrize(
+    ("scaler", "sentence"),
+    [
+        ({"means": np.ones(7), "stds": np.ones(7)}, "with 7 means, and 1 are expected"),
+        ({"means": np.ones(1), "stds": np.ones(2)}, "with 2 stds, and 1 are expected"),
+        ({"means": None, "stds": None}, "whose means are no finite numbers"),
+        ({"means": np.ones(1), "stds": np.array([np.inf])}, "whose stds are no finite numbers"),
+        ({"means": ["x"], "stds": [1.0]}, "whose means are no finite numbers"),
+        ({"means": np.ones(1), "stds": np.zeros(1)}, "stds of 0 or less"),
+        ([1.0], "as a list, not as means and stds"),
+    ],
+)
+def test_a_scaler_that_does_not_fit(tmp_path, name, scaler, sentence):
+    tensors, arguments, _ = finetuned_file(1, ENCODER)
+    content = {"state_dict": tensors, "args": argparse.Namespace(**arguments), name: scaler}
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(MesomerError, match=f"{name}.*{sentence}"):
+        imported(tmp_path / "a.pt", tmp_path / "model")
+    assert os.listdir(tmp_path) == ["a.pt"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite(tmp_path, value):
+    tensors, arguments, _ = official_file()
+    name = f"{ENCODER}node_blocks.0.W_o.weight"
+    tensors[name][0, 0] = value
+    with pytest.raises(MesomerError, match=rf"values in {re.escape(name)} that are no finite numbers"):
+        imported(save(tmp_path / "a.pt", tensors, arguments), tmp_path / "model")
+    assert os.listdir(tmp_path) == ["a.pt"]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "predictor"])
+def test_a_folder_that_does_not_read_back_is_not_left(tmp_path, monkeypatch, kind):
+    tensors, arguments, _ = official_file() if kind == "encoder" else finetuned_file(0, ENCODER)
+    path = save(tmp_path / "a.pt", tensors, arguments)
+    imported(path, tmp_path / "whole")
+    assert sorted(os.listdir(tmp_path / "whole")) == ["README.md", "config.json", "import.json", "model.safetensors"]
+    write = checkpoint.save_file
+
+    def flips(tensors, *rest, **more):
+        name = next(name for name, x in tensors.items() if x.is_floating_point())
+        write(tensors | {name: tensors[name] + 1}, *rest, **more)
+
+    monkeypatch.setattr(checkpoint, "save_file", flips)
+    with pytest.raises(MesomerError, match=r"/model does not read back as it was written"):
+        imported(path, tmp_path / "model")
+    before = (tmp_path / "whole" / "config.json").read_bytes()
+    with pytest.raises(MesomerError, match="does not read back"):
+        imported(path, tmp_path / "whole", overwrite=True)
+    assert (tmp_path / "whole" / "config.json").read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["a.pt", "whole"]
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_folder(tmp_path, monkeypatch):
+    tensors, arguments, _ = official_file()
+    path = save(tmp_path / "a.pt", tensors, arguments)
+
+    def full(*rest, **more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(MesomerError) as told:
+        imported(path, tmp_path / "model")
+    assert told.value.message == f"Cannot write {tmp_path / 'model'}: the disk is full."
+    assert os.listdir(tmp_path) == ["a.pt"]
 
 
 def test_a_name_for_each_task(tmp_path):
@@ -424,6 +549,13 @@ def test_files_of_others_are_named(tmp_path, parity):
         ({"backbone": "gin"}, "backbone"),
         ({"activation": "ReLU"}, "PReLU"),
         ({"hidden_size": 9}, "hidden_size"),
+        ({"depth": "six"}, "argument depth is 'six', and a whole number"),
+        ({"depth": 2.5}, "argument depth is 2.5, and a whole number"),
+        ({"depth": True}, "argument depth is True"),
+        ({"dropout": float("nan")}, "argument dropout is nan"),
+        ({"dropout": 1.5}, "argument dropout is 1.5, and a number from 0"),
+        ({"dense": "yes"}, "argument dense is 'yes', and true or false"),
+        ({"activation": ["PReLU"]}, "argument activation is .*, and text"),
     ],
 )
 def test_arguments_that_do_not_fit(tmp_path, change, sentence):

@@ -5,6 +5,7 @@ ordinary commands make of them.
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -102,6 +103,16 @@ def test_official_arguments(tmp_path):
     config = load_encoder(tmp_path / "model").config()
     assert (config["jk"], config["pooling"], config["dropout"]) == ("concat", "set2set3", 0.2)
     assert all("JK =" not in said for said in result["assumed"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("dropout_ratio", "0.2"), ("JK", 3), ("graph_pooling", ["mean"]), ("dropout_ratio", 1)]
+)
+def test_official_arguments_of_another_type(tmp_path, name, value):
+    path = save(tmp_path / "a.pth", official_file()[0])
+    (tmp_path / "a.json").write_text(json.dumps({name: value}))
+    with pytest.raises(MesomerError, match=f"argument {name} is"):
+        imported(path, tmp_path / "model")
 
 
 def test_a_fine_tuned_file_gives_its_encoder(tmp_path):

@@ -182,6 +182,13 @@ def test_a_fine_tuned_file_is_a_predictor(tmp_path, source, readout, layers):
     assert len(Model(tmp_path / "model").predict(["CC(=O)N"])["task_0_pred"]) == 1
 
 
+def test_mixing_arguments_of_mat_are_checked(tmp_path):
+    tensors, configuration, _ = official_file("mat")
+    for name, value in {"lambda_attention": "third", "distance_matrix_kernel": 1, "encoder_n_attn_heads": "2"}.items():
+        with pytest.raises(MesomerError, match=f"argument {name} is {value!r}"):
+            imported(save(tmp_path / "a.pt", tensors, configuration | {name: value}), tmp_path / "model", "mat")
+
+
 def test_other_molecule_features_have_to_be_given(tmp_path):
     tensors, configuration, _ = with_head("rmat", extra=5)
     configuration |= {"generator_features_generators": ["morgan"], "generator_d_generated_features": 5}
@@ -210,6 +217,11 @@ def test_files_of_others_are_named(tmp_path):
         assert f"--from {source}" in told.value.hint
         with pytest.raises(MesomerError, match="R-MAT's" if source == "rmat" else "MAT's"):
             imported(tmp_path / "a.pt", tmp_path / "model", "grover")
+    with pytest.raises(MesomerError, match="GROVER's") as told:
+        imported(save(tmp_path / "b.pt", {"grover.encoders.x": torch.ones(1)}), tmp_path / "model")
+    assert told.value.hint == "Import it with --from grover."
+    with pytest.raises(MesomerError, match="first key is src_embed"):
+        imported(save(tmp_path / "d.pt", {"src_embed.lut.weight": torch.ones(37)}), tmp_path / "model")
     with pytest.raises(MesomerError, match="first key is x"):
         imported(save(tmp_path / "c.pt", {"x": torch.ones(1)}), tmp_path / "model")
 
@@ -224,6 +236,10 @@ def test_files_of_others_are_named(tmp_path):
         ({"ffn_n_layers": 3}, "ffn_n_layers"),
         ({"ffn_d_hidden": 9}, "ffn_d_hidden"),
         ({"ffn_activation": "PReLU"}, "PReLU"),
+        ({"envelope_cutoff": "twenty"}, "argument envelope_cutoff is 'twenty', and a number"),
+        ({"envelope_exponent": [5]}, "argument envelope_exponent is"),
+        ({"dropout": "some"}, "argument dropout is 'some'"),
+        ({"ffn_d_hidden": "x"}, "argument ffn_d_hidden is 'x'|ffn_d_hidden is x"),
     ],
 )
 def test_a_configuration_that_does_not_fit(tmp_path, change, sentence):

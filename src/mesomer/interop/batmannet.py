@@ -20,9 +20,12 @@ from mesomer.interop.finetuned import (
     activation_of,
     assume,
     count_parts,
+    flag,
     head_links,
     property_model,
+    share,
     told_by_tensors,
+    whole,
 )
 from mesomer.interop.gtransformer import Link, block_links, fill, output_links
 from mesomer.interop.imported import Imported
@@ -81,16 +84,17 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
     assumed: list[str] = []
     arguments = _arguments(tensors, dict(checkpoint.arguments or {}) | dict(architecture or {}), assumed)
     config = {
-        "hidden_size": arguments["hidden_size"], "depth": arguments["depth"], "heads": arguments["num_attn_head"],
-        "blocks": arguments["num_enc_mt_block"], "activation": arguments["activation"], "bias": arguments["bias"],
-        "dense": arguments["dense"], "dropout": float(arguments["dropout"]), "rules": "published",
+        "hidden_size": arguments["hidden_size"], "depth": whole(arguments, "depth"),
+        "heads": arguments["num_attn_head"], "blocks": arguments["num_enc_mt_block"],
+        "activation": arguments["activation"], "bias": arguments["bias"],
+        "dense": flag(arguments, "dense"), "dropout": share(arguments, "dropout"), "rules": "published",
     }  # fmt: skip
     module: nn.Module
     if any(name.startswith("mygame.decoders.") for name in tensors):
         kind, encoder = "pretraining", BatmanNet(**config, stage="pretraining")
         decoder_blocks = count_parts(tensors, "mygame.decoders.node_blocks.")
         assume(arguments, {"mask_ratio": 0.6}, assumed)
-        module = MaskedGraph(encoder, mask_ratio=arguments["mask_ratio"], decoder_blocks=decoder_blocks)
+        module = MaskedGraph(encoder, mask_ratio=share(arguments, "mask_ratio"), decoder_blocks=decoder_blocks)
         links = pretraining_links(config["heads"], config["blocks"], decoder_blocks)
     else:
         encoder = BatmanNet(**config, stage="finetuning")
@@ -174,9 +178,10 @@ def _is_drug_pair(tensors: Mapping[str, Tensor], hidden: int, arguments: Mapping
         return str(arguments["parser_name"]) == "ddi"
     attention = tensors.get("readout.attn.w2")
     one = hidden * (1 if attention is None else attention.shape[0])
-    features = arguments.get("features_dim", arguments.get("features_size"))
-    if features is not None:
-        return first.shape[1] == 2 * (one + int(features)) and first.shape[1] != one + int(features)
+    stored = next((name for name in ("features_dim", "features_size") if arguments.get(name) is not None), None)
+    if stored is not None:
+        features = whole(arguments, stored)
+        return first.shape[1] == 2 * (one + features) and first.shape[1] != one + features
     raise MesomerError(
         "The file stores no arguments, and its head fits a property model as well as a drug-drug model.",
         'Give --architecture a JSON file with official argument names, among them "parser_name" or "features_dim".',

@@ -5,9 +5,12 @@ GROVER, KERMT and BatmanNet save the same heads under the same names (grover.md 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from mesomer.encoders.base import Encoder
@@ -49,9 +52,9 @@ def property_model(tensors: Mapping[str, Tensor], encoder: Encoder, arguments: M
         descriptors_dim=first.shape[1] - encoder.width * attn_out,
         ffn_hidden=first.shape[0] if len(linears) > 1 else 0,
         ffn_layers=len(linears),
-        dropout=float(arguments["dropout"]),
-        activation=arguments["activation"],
-        disagreement=float(arguments["dist_coff"]),
+        dropout=share(arguments, "dropout"),
+        activation=text(arguments, "activation"),
+        disagreement=number(arguments, "dist_coff"),
     )
 
 
@@ -71,6 +74,59 @@ def head_links(views: Sequence[str], layers: int) -> Iterator[Link]:
 def count_parts(tensors: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbered parts lie below a prefix."""
     return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+
+
+def _refused(arguments: Mapping[str, Any], name: str, wanted: str) -> MesomerError:
+    return MesomerError(
+        f"The argument {name} is {arguments.get(name)!r}, and {wanted} is expected.",
+        "Correct it, or give --architecture a JSON file with the right one.",
+    )
+
+
+def number(arguments: Mapping[str, Any], name: str) -> float:
+    """An argument that is a number; raises `MesomerError` if it is none."""
+    value = arguments.get(name)
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise _refused(arguments, name, "a number")
+    return float(value)
+
+
+def whole(arguments: Mapping[str, Any], name: str) -> int:
+    """An argument that is a whole number."""
+    value = number(arguments, name) if isinstance(arguments.get(name), Real) else math.nan
+    if not value.is_integer():
+        raise _refused(arguments, name, "a whole number")
+    return int(value)
+
+
+def share(arguments: Mapping[str, Any], name: str) -> float:
+    """An argument that is a number from 0 to below 1."""
+    value = number(arguments, name)
+    if not 0 <= value < 1:
+        raise _refused(arguments, name, "a number from 0 to below 1")
+    return value
+
+
+def text(arguments: Mapping[str, Any], name: str) -> str:
+    """An argument that is text."""
+    if not isinstance(arguments.get(name), str):
+        raise _refused(arguments, name, "text")
+    return str(arguments[name])
+
+
+def texts(arguments: Mapping[str, Any], name: str) -> list[str]:
+    """An argument that is a list of names; empty if it is not given."""
+    value = arguments.get(name) or []
+    if not isinstance(value, (list, tuple)) or not all(isinstance(part, (str, int, float)) for part in value):
+        raise _refused(arguments, name, "a list of names")
+    return [str(part) for part in value]
+
+
+def flag(arguments: Mapping[str, Any], name: str) -> bool:
+    """An argument that is true or false."""
+    if not isinstance(arguments.get(name), (bool, np.bool_)) and arguments.get(name) not in (0, 1):
+        raise _refused(arguments, name, "true or false")
+    return bool(arguments[name])
 
 
 def assume(arguments: dict[str, Any], defaults: Mapping[str, Any], assumed: list[str]) -> None:
@@ -94,12 +150,13 @@ def activation_of(arguments: dict[str, Any], sloped: bool, assumed: list[str]) -
             )
         arguments["activation"] = "PReLU"
         assumed.append("activation = PReLU (its slopes are in the file)")
-    if (arguments["activation"] == "PReLU") != sloped:
+    activation = text(arguments, "activation")
+    if (activation == "PReLU") != sloped:
         raise MesomerError(
-            f"The activation {arguments['activation']} does not fit the tensors, "
+            f"The activation {activation} does not fit the tensors, "
             f"which {'have' if sloped else 'lack'} PReLU's slopes."
         )
-    return str(arguments["activation"])
+    return activation
 
 
 def told_by_tensors(given: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:

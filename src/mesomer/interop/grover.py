@@ -21,9 +21,14 @@ from mesomer.interop.finetuned import (
     activation_of,
     assume,
     count_parts,
+    flag,
     head_links,
+    number,
     property_model,
+    share,
+    texts,
     told_by_tensors,
+    whole,
 )
 from mesomer.interop.grover_outputs import largest_difference
 from mesomer.interop.gtransformer import Link, block_links, fill, output_links
@@ -97,13 +102,13 @@ def convert(
     arguments = _arguments(tensors, dict(checkpoint.arguments or {}) | dict(architecture or {}), assumed)
     encoder = Grover(
         hidden_size=arguments["hidden_size"],
-        depth=int(arguments["depth"]),
+        depth=whole(arguments, "depth"),
         heads=arguments["num_attn_head"],
         blocks=arguments["num_mt_block"],
         activation=arguments["activation"],
         bias=arguments["bias"],
-        dropout=float(arguments["dropout"]),
-        update="paper" if arguments["dense"] else "code",
+        dropout=share(arguments, "dropout"),
+        update="paper" if flag(arguments, "dense") else "code",
         rules="published",
     )
     module: nn.Module = encoder
@@ -121,7 +126,7 @@ def convert(
     elif vocabularies is not None and tensors.keys() >= HEADS:
         kind, what = "pretraining", "a pre-training file with its vocabularies"
         assume(arguments, {"dist_coff": 0.1}, assumed)
-        module = _objective(encoder, vocabularies, tensors, path, float(arguments["dist_coff"]))
+        module = _objective(encoder, vocabularies, tensors, path, number(arguments, "dist_coff"))
         links = [*links, *pretraining_links()]
     if vocabularies is not None and kind != "pretraining":
         raise MesomerError(
@@ -257,10 +262,10 @@ def _why_left_out(name: str, single_tasks: bool) -> str:
 
 def _other_descriptors(arguments: Mapping[str, Any]) -> str | None:
     """What the extra features are, if they are not the 200 normalised descriptors that we compute."""
-    names = arguments.get("features_generator") or []
-    for name in [names] if isinstance(names, str) else names:
+    alone = arguments.get("features_generator")
+    for name in [alone] if isinstance(alone, str) else texts(arguments, "features_generator"):
         if name == _CUIK and arguments.get("rdkit2D_normalization_type", "fast") != _SAME_NORMALISATION:
             return f"{name}, normalised as {arguments.get('rdkit2D_normalization_type', 'fast')}"
         if name != _CUIK and name not in _SAME_GENERATORS:
-            return str(name)
+            return name
     return None

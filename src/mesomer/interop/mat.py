@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mesomer.encoders.mat import Mat
 from mesomer.interop.checkpoints import ForeignCheckpoint
-from mesomer.interop.finetuned import assume
+from mesomer.interop.finetuned import assume, number, share, text, whole
 from mesomer.interop.gtransformer import Link
 from mesomer.interop.imported import Imported
 from mesomer.interop.rmat import Family
@@ -46,14 +46,14 @@ def _build(tensors: Mapping[str, Tensor], arguments: dict[str, Any], assumed: li
     assume(arguments, {"encoder_n_attn_heads": PUBLISHED_HEADS, **DEFAULTS}, assumed)
     return Mat(
         hidden_size=arguments["d_model"],
-        heads=int(arguments["encoder_n_attn_heads"]),
+        heads=whole(arguments, "encoder_n_attn_heads"),
         blocks=arguments["encoder_n_layers"],
         ffn_layers=arguments["ffn_n_layers"],
         activation=arguments["activation"],
-        dropout=float(arguments["dropout"]),
-        kernel=arguments["distance_matrix_kernel"],
-        attention_share=float(arguments["lambda_attention"]),
-        distance_share=float(arguments["lambda_distance"]),
+        dropout=share(arguments, "dropout"),
+        kernel=text(arguments, "distance_matrix_kernel"),
+        attention_share=number(arguments, "lambda_attention"),
+        distance_share=number(arguments, "lambda_distance"),
     )
 
 

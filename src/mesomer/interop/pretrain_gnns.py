@@ -17,7 +17,7 @@ from torch import Tensor
 from mesomer.encoders.gin import GINFamily
 from mesomer.errors import MesomerError
 from mesomer.interop.checkpoints import ForeignCheckpoint
-from mesomer.interop.finetuned import assume, told_by_tensors
+from mesomer.interop.finetuned import assume, share, text, told_by_tensors
 from mesomer.interop.imported import Imported
 from mesomer.interop.pretrain_gnns_outputs import largest_difference
 from mesomer.interop.recognised import looks_like, source_of
@@ -68,13 +68,14 @@ def convert(checkpoint: ForeignCheckpoint, architecture: Mapping[str, Any] | Non
         )
     assumed: list[str] = []
     arguments = _arguments(checkpoint, tensors, dict(checkpoint.arguments or {}) | dict(architecture or {}), assumed)
+    pooling = text(arguments, "graph_pooling")
     encoder = GINFamily(
         layer=arguments["gnn_type"],
         hidden_size=arguments["emb_dim"],
         depth=arguments["num_layer"],
-        jk=arguments["JK"],
-        dropout=float(arguments["dropout_ratio"]),
-        pooling="gate" if arguments["graph_pooling"] == "attention" else arguments["graph_pooling"],
+        jk=text(arguments, "JK"),
+        dropout=share(arguments, "dropout_ratio"),
+        pooling="gate" if pooling == "attention" else pooling,
         rules="published",
     )
     ours = encoder.state_dict()

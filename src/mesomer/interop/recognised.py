@@ -21,11 +21,12 @@ def source_of(tensors: Mapping[str, Tensor]) -> str | None:
         return "batmannet"
     for name, tensor in tensors.items():
         if name.endswith("encoders.node_blocks.0.W_i.weight"):
-            return _WIDTHS.get(tensor.shape[1])
+            return _WIDTHS.get(tensor.shape[-1] if tensor.dim() == 2 else 0)
     if any(name.removeprefix("gnn.") == "x_embedding1.weight" for name in names):
         return "pretrain-gnns"
     if "src_embed.lut.weight" in tensors:
-        return _NODE_WIDTHS.get(tensors["src_embed.lut.weight"].shape[1])
+        nodes = tensors["src_embed.lut.weight"]
+        return _NODE_WIDTHS.get(nodes.shape[-1] if nodes.dim() == 2 else 0)
     return None
 
 

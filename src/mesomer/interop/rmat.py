@@ -19,10 +19,10 @@ from mesomer.encoders.rmat_features import ATOM_WIDTH, BOND_CHANNELS, ORDERS
 from mesomer.errors import MesomerError
 from mesomer.heads import PropertyModel
 from mesomer.interop.checkpoints import ForeignCheckpoint
-from mesomer.interop.finetuned import activation_of, assume, count_parts, told_by_tensors
+from mesomer.interop.finetuned import activation_of, assume, count_parts, number, share, told_by_tensors, whole
 from mesomer.interop.gtransformer import Link, fill
 from mesomer.interop.imported import Imported
-from mesomer.interop.recognised import looks_like
+from mesomer.interop.recognised import looks_like, source_of
 from mesomer.interop.rmat_outputs import largest_difference
 from mesomer.outputs import Output
 
@@ -111,14 +111,17 @@ def convert(
 
 def _check_family(checkpoint: ForeignCheckpoint, family: Family) -> None:
     tensors = checkpoint.tensors
-    width = tensors["src_embed.lut.weight"].shape[1] if "src_embed.lut.weight" in tensors else None
+    nodes = tensors.get("src_embed.lut.weight")
+    width = None if nodes is None or nodes.dim() != 2 else nodes.shape[1]
     if width == family.leading + ATOM_WIDTH and f"{_LAYER}0.self_attn.linear_layers.0.weight" in tensors:
         return
     other = width is not None and f"{_LAYER}0.self_attn.linear_layers.0.weight" in tensors
+    found = source_of(tensors)
+    source = family.other if other else None if found in ("rmat", "mat") else found
     raise MesomerError(
         f"{checkpoint.path} is no {family.name} checkpoint: "
         + (f"its nodes have {width} features." if other else f"{looks_like(tensors)}."),
-        f"Import it with --from {family.other}." if other else "",
+        "" if source is None else f"Import it with --from {source}.",
     )
 
 
@@ -166,13 +169,13 @@ def _build(tensors: Mapping[str, Tensor], arguments: dict[str, Any], assumed: li
         hidden_size=arguments["d_model"],
         heads=arguments["encoder_n_attn_heads"],
         blocks=arguments["encoder_n_layers"],
-        ffn_hidden=int(arguments.get("ffn_d_hidden") or arguments["d_model"]),
+        ffn_hidden=whole(arguments, "ffn_d_hidden" if arguments.get("ffn_d_hidden") else "d_model"),
         ffn_layers=arguments["ffn_n_layers"],
         activation=arguments["activation"],
-        dropout=float(arguments["dropout"]),
+        dropout=share(arguments, "dropout"),
         radial_functions=radial,
-        cutoff=float(arguments["envelope_cutoff"]),
-        exponent=float(arguments["envelope_exponent"]),
+        cutoff=number(arguments, "envelope_cutoff"),
+        exponent=number(arguments, "envelope_exponent"),
     )
 
 
@@ -180,9 +183,9 @@ def _attention_links(theirs: str, ours: str) -> Iterator[Link]:
     yield Link(f"{theirs}.attention.relative_u", f"{ours}.u")
     yield Link(f"{theirs}.attention.relative_v", f"{ours}.v")
     for published, name in (("relative_K", "keys"), ("relative_V", "values")):
-        for number, layer in ((0, "first"), (3, "second")):
+        for at, layer in ((0, "first"), (3, "second")):
             for kind in ("weight", "bias"):
-                yield Link(f"{theirs}.attention.{published}.nn.{number}.{kind}", f"{ours}.{name}.{layer}.{kind}")
+                yield Link(f"{theirs}.attention.{published}.nn.{at}.{kind}", f"{ours}.{name}.{layer}.{kind}")
 
 
 def encoder_links(encoder: NodeEncoder, ours: str, family: Family | None = None) -> Iterator[Link]:
@@ -236,7 +239,7 @@ def _aggregation(tensors: Mapping[str, Tensor], arguments: dict[str, Any], width
     if said not in ("grover", "mean", "contextual") or (said == "grover") != attends:
         raise MesomerError(f"The file's head does not fit generator_aggregation {said!r}.")
     pooled = width * (_HOPS if attends else 1)
-    extra = int(arguments.get("generator_d_generated_features") or 0)
+    extra = _features(arguments)
     if first.shape[1] != pooled + extra:
         raise MesomerError(
             f"The file's head takes {first.shape[1]} numbers; pooling gives {pooled}, and the configuration names "
@@ -244,6 +247,11 @@ def _aggregation(tensors: Mapping[str, Tensor], arguments: dict[str, Any], width
             'Give --architecture a JSON file with "generator_d_generated_features".',
         )
     return said
+
+
+def _features(arguments: Mapping[str, Any]) -> int:
+    name = "generator_d_generated_features"
+    return whole(arguments, name) if arguments.get(name) is not None else 0
 
 
 def _property_model(
@@ -259,7 +267,7 @@ def _property_model(
     if kind is None:
         kind = "regression"
         assumed.append("the head regresses (dataset_type tells; a classifier's outputs are then log-odds)")
-    extra = int(arguments.get("generator_d_generated_features") or 0)
+    extra = _features(arguments)
     names = arguments.get("generator_features_generators") or []
     if extra:
         arguments["feature_names"] = names if names == _DESCRIPTORS else [f"feature_{i}" for i in range(extra)]
@@ -272,7 +280,7 @@ def _property_model(
         descriptors_dim=extra,
         ffn_hidden=0 if single else last.shape[1],
         ffn_layers=1 if single else 2,
-        dropout=float(arguments["dropout"]),
+        dropout=share(arguments, "dropout"),
         activation="LeakyReLU",
         disagreement=0.0,
         head_norm=not single,
