@@ -38,6 +38,14 @@ def test_positive_favours_the_first_whatever_the_direction():
     assert compare([0.4, 0.5], [0.6, 0.6], 0.25, "max").mean < 0
 
 
+def test_splits_that_all_differ_by_the_same_amount_give_no_interval_and_no_verdict():
+    difference = compare([0.26] * 3, [0.9] * 3, 0.5, "min")
+    assert (difference.low, difference.high, difference.detectable) == (None, None, None)
+    assert verdict(difference, 0.01) == "undecided"
+    said = "an RMSE lower by 0.640 (all splits differ by the same amount: no interval)"
+    assert in_words(difference, 0.01, "RMSE", "min") == said
+
+
 def test_one_split_gives_no_interval_and_no_verdict():
     found = compare([0.5], [0.6], 0.125, "min")
     assert found.low is None and found.high is None and found.detectable is None

@@ -63,6 +63,7 @@ def test_what_labels_cannot_define_is_nan():
     same = np.ones(4)
     assert math.isnan(metrics.r2(same, np.arange(4.0)))
     assert math.isnan(metrics.pearson(np.arange(4.0), same))
+    assert math.isnan(metrics.pearson(np.arange(6.0), np.full(6, 0.1)))  # whose mean is not quite 0.1
     empty = metrics.score("regression", np.full(3, np.nan), np.zeros(3))
     assert empty["labels"] == 0 and math.isnan(empty["rmse"])
 

@@ -15,7 +15,7 @@ from mesomer.statistics import paired_gains, resampled_t
 
 
 class Difference(NamedTuple):
-    """Paired differences, oriented so that positive favours the first method; the interval is None with one split."""
+    """Paired differences, oriented so that positive favours the first method; the interval is None without a spread."""
 
     mean: float
     low: float | None
@@ -36,6 +36,8 @@ def compare(first: Sequence[float], second: Sequence[float], test_to_train: floa
         return Difference(float(gains[0]), None, None, None, int(gains[0] > 0), 1)
     found = resampled_t(gains, test_to_train)
     low, high = found.interval()
+    if low != low:
+        return Difference(found.mean, None, None, None, found.wins, found.splits)
     design = statistics.Design(found.splits, test_to_train)
     smallest = statistics.smallest_detectable(found.spread, design)
     return Difference(found.mean, low, high, smallest, found.wins, found.splits)
@@ -59,7 +61,8 @@ def in_words(difference: Difference, zone: float, metric: str, better: str) -> s
     article = "an" if metric[:1] in "AEFHILMNORSX" else "a"
     size = f"{article} {metric} {good if mean >= 0 else bad} by {abs(mean):.3f}"
     if low is None or high is None:
-        return f"{size} (one split: no interval)"
+        why = "one split" if difference.splits == 1 else "all splits differ by the same amount"
+        return f"{size} ({why}: no interval)"
     if low < 0 < high:
         interval = f"{-low:.3f} {bad} to {high:.3f} {good}"
     else:

@@ -42,6 +42,9 @@ def r2(truth: Array, predicted: Array) -> float:
 
 def pearson(truth: Array, predicted: Array) -> float:
     """Linear correlation; NaN if either side is constant."""
+    # the mean of equal numbers can miss them by a rounding
+    if (truth == truth[:1]).all() or (predicted == predicted[:1]).all():
+        return float("nan")
     truth, predicted = truth - truth.mean(), predicted - predicted.mean()
     norm = np.sqrt(np.sum(truth**2) * np.sum(predicted**2))
     return float(np.sum(truth * predicted) / norm) if norm > 0 else float("nan")

@@ -14,9 +14,12 @@ from mesomer.chem import conformers as module
 from mesomer.chem.conformers import (
     DRAWN,
     EMBEDDED,
+    LATE,
+    OUTCOMES,
     RELAXED,
     conformer,
     conformers,
+    counted_conformers,
     crowded,
     drawn,
     graph_marks,
@@ -71,6 +74,7 @@ def test_what_cannot_be_embedded_is_drawn_within_the_time_limit(monkeypatch):
     start = time.monotonic()
     found = conformer(mol, time_limit=1)
     assert time.monotonic() - start < 20
+    assert found.late and found.words == (OUTCOMES[DRAWN], LATE)
     assert found.how == DRAWN and (found.coordinates[:, 2] == 0).all()
     assert drawn(found.coordinates, np.array([7])).tolist() == [True]
     assert distances(found.coordinates)[np.triu_indices(7, 1)].min() > 0.5
@@ -85,17 +89,73 @@ def test_long_chains_get_a_structure_from_random_places():
 
 def test_no_time_left_is_no_relaxing():
     mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
-    assert not module._relax(mol, time.monotonic() - 1)
+    assert module._embed(mol, 1, 100, 10, anywhere=False)
+    assert module._relax(mol, time.thread_time() - 1) is None
+
+
+def test_a_busy_machine_changes_nothing(monkeypatch):
+    """The wall clock runs ahead by an hour at each look."""
+    mol = Chem.MolFromSmiles("CCOC(=O)c1ccccc1")
+    alone = conformer(mol, time_limit=5)
+    monkeypatch.setattr(module.time, "monotonic", iter(range(0, 10**9, 3600)).__next__)
+    monkeypatch.setattr(module, "_LARGE", 10)  # the clock is looked at between the steps
+    stepwise = conformer(mol, time_limit=5)
+    monkeypatch.undo()
+    assert stepwise.how == alone.how == RELAXED and not stepwise.late and not alone.late
+    assert np.allclose(distances(stepwise.coordinates), distances(alone.coordinates), atol=0.5)
+
+
+def test_time_that_ran_out_is_told_and_time_that_did_not_is_not(monkeypatch):
+    mol = Chem.MolFromSmiles("CCO")
+    clock = iter(range(0, 10**9, 20))  # seconds of CPU time
+    monkeypatch.setattr(module.time, "thread_time", clock.__next__)
+    found = conformer(mol, time_limit=30)
+    monkeypatch.undo()
+    assert found.how == EMBEDDED and found.late
+    assert not conformer(mol).late
+    monkeypatch.setattr(module, "ATTEMPTS", 20)
+    coordinates, counts = counted_conformers([mol, Chem.MolFromSmiles(IMPOSSIBLE), Chem.MolFromSmiles("[Fe+3]")])
+    assert len(coordinates) == 11
+    assert counts == {OUTCOMES[RELAXED]: 1, OUTCOMES[EMBEDDED]: 1, OUTCOMES[DRAWN]: 1, LATE: 0}
+
+
+@pytest.mark.parametrize(("attempts", "seconds", "slices", "outcome"), [
+    (3, 30, [(7, 3)], False),
+    (100, 30, [(7, 4), (7, 100)], False),
+    (250, 30, [(7, 4), (7, 100), (8, 100), (9, 50)], False),
+    (250, 11.5, [(7, 4), (7, 100), (8, 15)], None),
+    (100, 0.3, [(7, 4)], None),
+])  # fmt: skip
+def test_attempts_come_in_slices_that_fit_into_the_cpu_time(monkeypatch, attempts, seconds, slices, outcome):
+    made = []
+
+    def attempt(_, seed, count, wall, anywhere):
+        made.append((seed, count))
+        return False, 0.1 * count
+
+    monkeypatch.setattr(module, "_attempt", attempt)
+    assert module._embed(Chem.MolFromSmiles("C"), 7, attempts, seconds, anywhere=False) is outcome
+    assert made == slices
+
+
+def test_slices_find_what_one_call_finds():
+    """Of the first hundred attempts the one that succeeds is the same, also where it is not among the first."""
+    mol = Chem.AddHs(Chem.MolFromSmiles("C" * 30))
+    sliced, whole = Chem.Mol(mol), Chem.Mol(mol)
+    assert not module._attempt(mol, 3141, module._TRIAL, 60, anywhere=False)[0]
+    assert module._embed(sliced, 3141, 100, 30, anywhere=False)
+    assert module._attempt(whole, 3141, 100, 60, anywhere=False)[0]
+    assert np.array_equal(sliced.GetConformer().GetPositions(), whole.GetConformer().GetPositions())
 
 
 def test_a_large_molecule_is_relaxed_step_by_step_while_there_is_time(monkeypatch):
     mol = Chem.AddHs(Chem.MolFromSmiles("c1ccccc1CCN"))
     assert module._embed(mol, 1, 100, 10, anywhere=False)
     at_once, stepwise, late = Chem.Mol(mol), Chem.Mol(mol), Chem.Mol(mol)
-    assert module._relax(at_once, time.monotonic() + 60)
+    assert module._relax(at_once, time.thread_time() + 60)
     monkeypatch.setattr(module, "_LARGE", 10)
-    assert module._relax(stepwise, time.monotonic() + 60)
-    assert not module._relax(late, time.monotonic() - 1)
+    assert module._relax(stepwise, time.thread_time() + 60)
+    assert not module._relax(late, time.thread_time() - 1)
 
     def energy(one):
         return module.rdForceFieldHelpers.UFFGetMoleculeForceField(one).CalcEnergy()
@@ -156,7 +216,7 @@ def test_a_line_is_a_drawing_only_where_it_is_one(monkeypatch):
     mol, count = Chem.MolFromSmiles("C#C"), np.array([2])
     assert not drawn(conformer(mol).coordinates, count).any()
     assert not drawn(np.array([[0, 0, 0], [1.2, 0, 0]], np.float32), count).any()  # as structure files have it
-    monkeypatch.setattr(module, "_in_space", lambda *_: (None, DRAWN))
+    monkeypatch.setattr(module, "_in_space", lambda *_: (None, DRAWN, False))
     found = conformer(mol)
     assert found.how == DRAWN and drawn(found.coordinates, count).all()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import rdkit
 import torch
@@ -11,7 +13,9 @@ from mesomer.chem import conformers
 from mesomer.chem.conformers import CONFORMERS, conformer
 from mesomer.commands.prepare import prepare as command
 from mesomer.data import additions
-from mesomer.data.prepare import prepare_corpus
+from mesomer.data.card import corpus_readme
+from mesomer.data.corpus import read_card
+from mesomer.data.prepare import add_to_corpus, prepare_corpus
 from mesomer.encoders.base import build_encoder
 from mesomer.encoders.rmat_features import coordinates_of
 
@@ -31,7 +35,11 @@ def test_conformers_beside_a_corpus(tmp_path, monkeypatch):
     assert "conformers: 1 of 8 molecules with atoms on top of each other" in result["text"]
     done = prepare_corpus(str(tmp_path / "a.smi"), tmp_path / "corpus", workers=1, quiet=True)
     entry = done.corpus.card["additions"]["conformers"]
-    assert list(entry["counts"].values()) == [1, 1] and entry["rdkit"] == rdkit.__version__
+    assert list(entry["counts"].values()) == [1, 1, 7, 0, 1, 0] and entry["rdkit"] == rdkit.__version__
+    assert f"conformers: 7 of 8 molecules {conformers.OUTCOMES[conformers.RELAXED]}\n" in result["text"]
+    page = (tmp_path / "corpus" / "README.md").read_text()
+    assert f"- `conformers` (RDKit {rdkit.__version__}): coordinates" in page
+    assert f"\n  - 1 molecules {conformers.OUTCOMES[conformers.DRAWN]}\n" in page and conformers.LATE not in page
     for part in ("train", "held_out"):
         if not (count := done.corpus.count(part)):
             continue
@@ -41,6 +49,38 @@ def test_conformers_beside_a_corpus(tmp_path, monkeypatch):
         assert np.array_equal(batch.extras["conformers"].numpy(), expected)
         network = build_encoder("rmat", hidden_size=8, heads=2, blocks=1, ffn_hidden=8)
         assert torch.isfinite(network(batch).views["atom_from_atom"]).all()
+
+
+def test_how_they_came_about_is_known_after_a_repair_and_unknown_of_older_files(tmp_path, monkeypatch):
+    (tmp_path / "a.smi").write_text("\n".join([*SMILES, *("C" * at + "N" for at in range(3, 60))]))
+    monkeypatch.setattr(additions, "BLOCK_MOLECULES", 16)
+    monkeypatch.setattr(conformers, "ATTEMPTS", 20)
+    folder = prepare_corpus(
+        str(tmp_path / "a.smi"), tmp_path / "corpus", add="conformers", workers=1, quiet=True
+    ).corpus.path
+    counts = read_card(folder)["additions"]["conformers"]["counts"]
+    assert sum(counts[conformers.OUTCOMES[how]] for how in conformers.OUTCOMES) == read_card(folder)["molecules"]
+    lost = sorted(folder.glob("held_out*conformers*"))[0]
+    lost.unlink()
+    add_to_corpus(folder, [], 1, quiet=True)
+    assert lost.exists() and read_card(folder)["additions"]["conformers"]["counts"] == counts
+    lost.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(additions, "_conformers", None)
+        older = replace(additions.ADDITIONS["conformers"], compute=lambda mols, _: conformers.conformers(mols))
+        patch.setitem(additions.ADDITIONS, "conformers", older)
+        add_to_corpus(folder, [], 1, quiet=True)
+    assert list(read_card(folder)["additions"]["conformers"]["counts"]) == list(counts)[:2]
+
+
+def test_the_page_for_people_follows_the_card(tmp_path):
+    (tmp_path / "a.smi").write_text("\n".join(SMILES))
+    folder = prepare_corpus(str(tmp_path / "a.smi"), tmp_path / "corpus", workers=1, quiet=True).corpus.path
+    before = (folder / "README.md").read_text()
+    assert "Added columns" not in before
+    add_to_corpus(folder, "motifs,inchikeys", 1, quiet=True)
+    after = (folder / "README.md").read_text()
+    assert after == corpus_readme(read_card(folder)) and "- `motifs` (RDKit" in after and "- `inchikeys` (" in after
 
 
 def test_given_coordinates_are_never_replaced(tmp_path):

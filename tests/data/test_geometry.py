@@ -6,17 +6,19 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from rdkit import Chem
 from rdkit.Chem import rdDepictor
 from small_models import heteroatoms, molecules, write_table
 
 from mesomer import MolRegressor
-from mesomer.chem.conformers import conformer
+from mesomer.chem import conformers
+from mesomer.chem.conformers import DRAWN, EMBEDDED, LATE, OUTCOMES, RELAXED, conformer
 from mesomer.chem.featurize import featurize
 from mesomer.commands.embed import embed
 from mesomer.commands.predict import predict
 from mesomer.data import geometry
-from mesomer.data.geometry import geometry_warnings, placed_graphs
+from mesomer.data.geometry import Geometry, geometry_warnings, placed_graphs
 from mesomer.data.labels import read_labels
 from mesomer.data.placed import store_coordinates, with_stored_coordinates
 from mesomer.data.tables import open_table
@@ -44,9 +46,7 @@ def test_graphs_are_placed_in_order(monkeypatch, workers):
     assert np.array_equal(found[4].coordinates, [[0, 1, 1], [2, 1, 1], [4, 1, 1]])
     assert geometry_warnings(found) == ["1 of 5 molecules with atoms on top of each other (fragments, mostly)."]
     assert geometry_warnings(found[2:]) == []
-    drawing = Chem.MolFromSmiles("CO")
-    drawing.AddConformer(Chem.Conformer(2))
-    drawing.GetConformer().Set3D(False)
+    drawing = in_two("CO")
     mixed = [*mols, drawing]
     assert geometry_warnings(found, mols) == [
         "Own coordinates in space: 1 of 5 molecules; computed for 4.",
@@ -62,9 +62,42 @@ def test_graphs_are_placed_in_order(monkeypatch, workers):
     ]
 
 
+def test_zeros_are_no_drawing():
+    mols = [Chem.MolFromSmiles("CO"), in_three("CCN"), in_two("CCO")]
+    mols[0].AddConformer(Chem.Conformer(2))
+    mols[0].GetConformer().Set3D(False)
+    told = Geometry()
+    told.add(placed_graphs([featurize(mol) for mol in mols], mols, 1, quiet=True), mols)
+    assert told.counts[geometry.DRAWINGS] == told.counts[geometry.OWN] == 1
+    assert told.sentences() == [
+        "Own coordinates in space: 1 of 3 molecules; computed for 2, 1 of them drawn in the data, in two dimensions."
+    ]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_how_coordinates_came_about_is_counted(monkeypatch, workers):
+    monkeypatch.setattr(geometry, "_MOLECULES_A_TASK", 2)
+    mols = [*(Chem.MolFromSmiles(text) for text in ("CCO", "[Fe+3]", "CCN", "C")), in_three("CCC")]
+    told = Geometry()
+    told.add(placed_graphs([featurize(mol) for mol in mols], mols, workers, quiet=True), mols)
+    assert told.counts[OUTCOMES[RELAXED]] == 3 and told.counts[OUTCOMES[EMBEDDED]] == told.counts[geometry.OWN] == 1
+    assert OUTCOMES[DRAWN] not in told.counts and LATE not in told.counts
+
+
+def test_molecules_whose_time_ran_out_are_told(monkeypatch):
+    monkeypatch.setattr(conformers.conformer, "__defaults__", (conformers.SEED, 0.0))
+    mols = [Chem.MolFromSmiles("CCO"), in_three("CCC")]
+    told = Geometry()
+    told.add(placed_graphs([featurize(mol) for mol in mols], mols, 1, quiet=True), mols)
+    assert told.counts[LATE] == 1
+    assert f"1 of 2 molecules {LATE}: CCO." in told.sentences()
+
+
 @pytest.fixture(scope="module")
 def encoder_folder(tmp_path_factory):
-    encoder = build_encoder("rmat", hidden_size=16, heads=2, blocks=1, ffn_hidden=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = build_encoder("rmat", hidden_size=16, heads=2, blocks=1, ffn_hidden=16)
     config = {"encoder": {"name": "rmat", "config": encoder.config()}}
     return save_model(tmp_path_factory.mktemp("model") / "rmat", "encoder", config, encoder.state_dict(), "# test\n")
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mesomer.commands.prepare import prepare
+from mesomer.commands.prepare import _method_for, prepare
 from mesomer.data.duplicates import HELD_OUT_SHARE
+from mesomer.encoders.base import build_encoder, sizes
+from mesomer.objectives.base import DEFAULT_OBJECTIVE, build_objective
 
 
 def prepared(tmp_path: Path, count: int, first: int = 1) -> dict:
@@ -21,6 +23,30 @@ def test_a_corpus_with_both_parts_is_for_pretrain(tmp_path: Path):
     assert done["train"] > 0 and done["held_out"] > 0
     assert "Next: mesomer pretrain" in done["text"]
     assert f"Only {done['held_out']} of the molecules are held out" in done["text"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "method"),
+    [
+        ([], "batmannet"),
+        (["motifs", "descriptors"], "batmannet"),
+        (["conformers"], "mat"),
+        (["atom_contexts", "conformers", "descriptors"], "rmat"),
+        (["atom_contexts", "bond_contexts", "motifs"], "grover"),
+    ],
+)
+def test_the_method_that_is_advised_finds_its_columns(columns, method):
+    assert _method_for(columns) == method
+    encoder = build_encoder(method, **next(iter(sizes(method).values())))
+    objective = build_objective(DEFAULT_OBJECTIVE[method], encoder)
+    wanted = {*objective.extras, *(["conformers"] if encoder.needs_coordinates else [])}
+    assert wanted <= set(columns)
+
+
+def test_the_advice_follows_the_columns_that_were_added_now(tmp_path: Path):
+    folder = prepared(tmp_path, 60)["output"]
+    told = prepare(folder, add=["atom_contexts", "bond_contexts", "motifs"], workers=1)
+    assert f"Next: mesomer pretrain {folder} --method grover --output" in told["text"]
 
 
 def test_enough_held_out_molecules_need_no_caution_and_odd_folders_are_quoted(tmp_path: Path, monkeypatch):

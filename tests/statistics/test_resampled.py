@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from mesomer.errors import MesomerError
-from mesomer.statistics import fold_ratio, mean_ratio, paired_gains, resampled_t
+from mesomer.statistics import fold_ratio, mean_ratio, paired_gains, resampled_t, verdict
 
 
 def test_five_splits_of_80_10_10_by_hand():
@@ -75,9 +75,15 @@ def test_equal_scores_on_every_split():
     found = resampled_t([0.0] * 5, 0.25)
     assert (found.p, found.t, found.effect_size, found.interval()) == (1.0, 0.0, 0.0, (0.0, 0.0))
     assert tuple(found.posterior(0.01)) == (0.0, 1.0, 0.0)
-    steady = resampled_t([0.5] * 4, 0.25)
-    assert (steady.p, steady.t, steady.effect_size) == (0.0, math.inf, math.inf)
-    assert tuple(steady.posterior(0.01)) == (1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("gains", [[0.64] * 3, [0.9 - 0.26, 0.8 - 0.16, 0.7 - 0.06], [-0.1] * 2])
+def test_a_difference_without_spread_is_no_certainty(gains):
+    found = resampled_t(gains, 0.5)
+    assert (found.spread, found.p, abs(found.t), abs(found.effect_size)) == (0.0, 1.0, math.inf, math.inf)
+    assert all(math.isnan(value) for value in (*found.interval(), *found.posterior(0.01)))
+    said = str(verdict(*found.interval(), 0.01))
+    assert said == "undecided (all folds differ by the same amount: no spread to judge by)"
 
 
 def test_gains_favour_the_first_whatever_the_direction():

@@ -106,6 +106,29 @@ def test_options_without_effect_are_refused(given, said, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("zone", 0.1, "Say `zone` under `study`"),
+        ("repeat_error", 0.3, "Say `repeat_error` under `study`"),
+        ("model", "batmannet-2", "say `networks`, `corpora` and `pretrainings`"),
+        ("splits", ["random"], "Say `split` under `base`"),
+        ("minutes", 5.0, "lower repeats, trials or epochs"),
+    ],
+)
+def test_where_a_grid_says_it_instead(name, value, hint, tmp_path):
+    with pytest.raises(MesomerError) as caught:
+        command(grid="sun2022-mini", output=str(tmp_path / "run"), **{name: value})
+    assert hint in caught.value.hint
+
+
+def test_what_the_hint_of_a_grid_names_can_be_said_there():
+    from mesomer.commands.study import _ELSEWHERE_IN_A_GRID, _SAID_BY_A_GRID
+    from mesomer.studies.grid import STUDY_KEYS
+
+    assert set(_SAID_BY_A_GRID) - set(_ELSEWHERE_IN_A_GRID) <= set(STUDY_KEYS)
+
+
 def test_time_that_is_up_lets_the_next_study_run_and_a_signal_does_not(tmp_path, monkeypatch):
     from mesomer.run import Interrupted, TimeUp
     from mesomer.studies import campaign

@@ -125,6 +125,18 @@ def test_a_measurement_that_decides_a_class_is_a_disguise(read):
     check_columns(read(columns, descriptors=["size"]))
 
 
+def test_a_column_that_tells_classes_without_order_is_a_disguise(read):
+    codes = [2.0, 3.0, 1.0]  # not in the order of the names
+    kinds = [("acid", "base", "neutral")[at % 3] for at in range(60)]
+    told = [codes[at % 3] + at / 1000 for at in range(60)]
+    rare = ["odd" if at == 0 else kinds[at] for at in range(60)]
+    columns = {"smiles": SMILES, "y": kinds, "rare": rare, "told": told, "place": list(range(60))}
+    with pytest.raises(MesomerError, match=r"'told' is the target 'y' in disguise .*against the rest 1.000\)"):
+        check_columns(read(columns, descriptors=["told"]))
+    check_columns(read(columns, descriptors=["place"]))
+    check_columns(read(columns, ("rare",), descriptors=["place"]))
+
+
 def test_a_feature_column_that_is_the_label_in_disguise(read):
     columns = {"smiles": SMILES, "y": VALUES, "twin": [-(10.0**value) for value in VALUES], "ph": list(range(60))}
     with pytest.raises(MesomerError, match=r"'twin' is the target 'y' in disguise \(\|Spearman\| 1.000\)"):

@@ -85,6 +85,9 @@ def test_how_studies_of_a_point_are_run():
     assert (base.epochs, gentle.epochs) == (1, 2)
     assert gentle.settings == ({"max_lr": 0.0001, "dropout": 0.5},) and base.settings == ()
     assert base.splits == ("random",) and "pretrained_descriptors" in rich.arms
+    zoned = grid_of(CONTENT | {"study": {"zone": 0.1, "repeat_error": 0.3}}, "here")
+    there = options_of(zoned, zoned.points()[0])
+    assert (there.zone, there.repeat_error) == (0.1, 0.3)
     assert narrowed(grid, ["b.csv"]).sets == ("b.csv",) and narrowed(grid, []) == grid
     few = shortened(grid, 60, 3, ("a.csv",))
     assert few.corpora["some"]["molecules"] == 60 and few.pretrainings["both"][0]["max_steps"] == 3
@@ -101,6 +104,9 @@ def test_how_studies_of_a_point_are_run():
     [
         ({"set": ["a"]}, "no setting in the grid here named 'set'"),
         ({"sets": []}, "does not say sets"),
+        ({"sets": [{"tabel": "a.csv"}]}, "Did you mean table"),
+        ({"sets": [{"targets": ["x"]}]}, "A set of the grid here is {'targets'"),
+        ({"sets": ["one/a.csv", "two/a.csv.gz"]}, "Two sets of the grid here are called a"),
         ({"also": [{"pretraining": "infomax"}]}, "has the point pretraining=infomax twice"),
         ({"also": [{"depth": "3"}]}, "factor"),
         ({"base": {"network": "tiny"}}, "does not say corpus, pretraining, split"),
@@ -129,7 +135,11 @@ def test_a_grid_that_is_not_there(tmp_path):
     with pytest.raises(MesomerError, match="cannot be read"):
         read_grid(str(tmp_path / "broken.yaml"))
     with pytest.raises(MesomerError, match=r"neither files nor benchmark sets: zinc15_2m\.csv"):
-        run_grid(read_grid("hu2020"), str(tmp_path / "out"), "cpu", lambda *_: pytest.fail("it ran"))
+        run_grid(read_grid("hu2020"), str(tmp_path / "out"), "cpu", _never, _never)
+
+
+def _never(*_):
+    pytest.fail("it ran")
 
 
 @pytest.fixture
@@ -179,6 +189,44 @@ def test_a_whole_small_grid(place, monkeypatch):
     ran.clear()
     again = study(grid="grid.yaml", output="out", targets=["activity"], jobs=1, accelerator="cpu")
     assert ran == [] and again["sentences"] == found["sentences"]
+
+
+def test_a_grid_whose_sets_cannot_be_studied_trains_nothing(place, monkeypatch):
+    monkeypatch.setattr("mesomer.studies.grid_models.pretrain", _never)
+    (place / "grid.yaml").write_text(json.dumps(CONTENT))
+    with pytest.raises(
+        MesomerError, match=r"No set of the grid small can be studied; a\.csv: No target column"
+    ) as caught:
+        study(grid="grid.yaml", output="out", accelerator="cpu")
+    assert "{table: FILE, targets: [COLUMN]}" in caught.value.hint
+    assert not (place / "out").exists()
+    many = CONTENT | {"study": CONTENT["study"] | {"folds": 20}}
+    (place / "grid.yaml").write_text(json.dumps(many))
+    with pytest.raises(MesomerError, match="too few for 20 folds"):
+        study(grid="grid.yaml", output="out", targets=["activity"], accelerator="cpu")
+
+
+def test_sets_name_their_columns_and_one_that_is_refused_is_said_first(place, capsys, monkeypatch):
+    from mesomer.studies import grid_models
+
+    text = (place / "b.csv").read_text().splitlines()
+    (place / "b.csv").write_text("\n".join(["noted,logX", *(f"{row}" for row in text[1:])]) + "\n")
+    sets = ["a.csv", {"table": "b.csv", "targets": "logX", "smiles_column": "noted"}]
+    content = CONTENT | {
+        "vary": {},
+        "sets": sets,
+        "study": CONTENT["study"] | {"arms": ["pretrained", "random", "mean"]},
+    }
+    content["base"] = content["base"] | {"pretraining": "both"}
+    (place / "grid.yaml").write_text(json.dumps(content | {"sets": sets[::-1]}))
+    whole, said = grid_models.pretrain, []
+    monkeypatch.setattr(grid_models, "pretrain", lambda *given: said.append(capsys.readouterr().err) or whole(*given))
+    (place / "a.csv").write_text("\n".join((place / "a.csv").read_text().splitlines()[:9]) + "\n")
+    found = study(grid="grid.yaml", output="out", targets=["activity"], jobs=1, accelerator="cpu")
+    assert "The set a.csv is left out: 8 different molecules are too few for a study." in said[0]
+    assert found["studies"] == 1 and list(found["refused"]) == ["studies/base/a"]
+    facts = json.loads((place / "out/studies/base/b/study.json").read_text())
+    assert [target["name"] for target in facts["data"]["targets"]] == ["logX"]
 
 
 @pytest.mark.slow

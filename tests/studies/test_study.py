@@ -125,6 +125,39 @@ def test_a_finished_study_is_recognised_and_reported_again(study, monkeypatch):
     assert before == ((folder / "results.csv").read_bytes(), (folder / "predictions.csv").read_bytes())
 
 
+def test_without_cells_the_report_is_made_from_the_tables(study, tmp_path):
+    folder, found, _ = study
+    bare = shutil.copytree(folder, tmp_path / "bare")
+    shutil.rmtree(bare / "cells")
+    for name in ("molecules.csv", "overlap.json"):
+        (bare / name).unlink()
+    facts = (bare / "study.json").read_bytes()
+    for name in ("results.csv", "predictions.csv"):
+        head, *lines = (bare / name).read_text().splitlines()
+        half = len(lines) // 2
+        (bare / name).write_text("\n".join([head, *lines[:half], head, *lines[half:]]) + "\n")
+    before = [(bare / name).read_bytes() for name in ("results.csv", "predictions.csv")]
+    (bare / "report.html").unlink()
+    made = again(bare)
+    assert made["sentence"] == found["sentence"] and made["cells"] == found["cells"]
+    assert before == [(bare / name).read_bytes() for name in ("results.csv", "predictions.csv")]
+    assert (bare / "report.html").exists() and (bare / "study.json").read_bytes() == facts
+
+
+def test_no_table_is_replaced_by_less(study, tmp_path):
+    folder, found, _ = study
+    torn = shutil.copytree(folder, tmp_path / "torn")
+    for path in sorted((torn / "cells").rglob("*.json"))[::2]:
+        path.unlink()
+    assert again(torn)["cells"] == found["cells"]
+    for name in ("results.csv", "predictions.csv"):
+        assert sorted(map(str, rows_of(torn / name))) == sorted(map(str, rows_of(folder / name)))
+    (torn / "results.csv").write_text((folder / "results.csv").read_text()[:-30])
+    with pytest.raises(MesomerError, match=r"results\.csv cannot be read") as caught:
+        again(torn)
+    assert "all its cells" in caught.value.hint
+
+
 def test_an_interrupted_study_goes_on_with_the_next_cell(study, tmp_path, request_of, finished, monkeypatch):
     folder, _, request = study
     other = request_of(finished[1], output="other", corpus=request.corpus)
@@ -161,6 +194,17 @@ def test_parts_joined_equal_the_whole(study, tmp_path, request_of, finished):
     assert sorted(map(str, rows_of(folder / "results.csv"))) == sorted(
         map(str, rows_of(tmp_path / "parts" / "results.csv"))
     )
+    alone = shutil.copytree(tmp_path / "parts", tmp_path / "alone")
+    for part in alone.glob("part-*"):
+        shutil.rmtree(part / "cells")
+    (alone / "results.csv").unlink()
+    assert again(alone)["cells"] == {"planned": 16, "finished": 16}
+    assert sorted(map(str, rows_of(alone / "predictions.csv"))) == sorted(map(str, rows_of(folder / "predictions.csv")))
+    (alone / "results.csv").unlink()
+    shutil.rmtree(alone / "part-2-of-2")
+    assert again(alone)["cells"]["finished"] < 16
+    assert "Part 2 of 2 is missing: run it with --part 2/2" in (alone / "report.md").read_text()
+    assert "The same command goes on" not in (alone / "report.md").read_text()
     with pytest.raises(MesomerError, match="holds parts of a study"):
         run_study(request_of(finished[1], output="parts", corpus=request.corpus), OPTIONS)
     (tmp_path / "parts" / "part-2-of-2" / "study.json").write_text(

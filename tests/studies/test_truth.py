@@ -85,8 +85,9 @@ def test_shuffled_labels_teach_nothing(study_of, monkeypatch):
             one = evaluate(study, cell, TRAINING)
             scores.append(headline(Labels(study.data.targets, study.data.y), study.split_of(cell).test,
                                    np.array(one["predicted"])))  # fmt: skip
-        low, high = resampled_t(np.array(scores) - 0.5, fold_ratio(FOLDS)).interval()
-        assert low <= 0 <= high
+        # four arms are looked at, and none may be beyond chance
+        low, high = resampled_t(np.array(scores) - 0.5, fold_ratio(FOLDS)).interval(comparisons=4)
+        assert low <= 0 <= high, arm
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ places, by which long chains get a structure that the published recipe never fin
 
 Decided here: one fixed seed, and the canonical SMILES is what is embedded, so that a molecule has one conformer
 whatever its spelling (of one RDKit release: another one may give another); a time limit, which the published code
-lacks; coordinates have four decimals, like an SDF file. A drawing is known by its z, 0 for every atom, where y is not:
-a structure that happens to lie in that plane is turned out of it, and a drawing along one line is turned into it.
+lacks, of this thread's own CPU time, so that other work on the machine changes nothing, and a mark where it was
+reached; coordinates have four decimals, like an SDF file. A drawing is known by its z, 0 for every atom, where y is
+not: a structure that happens to lie in that plane is turned out of it, and a drawing along one line is turned into it.
 Fragments are embedded one by one around the same origin, as published, so they lie within each other, and whoever uses
 them can ask (`crowded`).
 
@@ -18,6 +19,7 @@ Shapes: `A` atoms, `M` molecules; coordinates and distances in Å.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -34,31 +36,48 @@ SEED = 3141
 ATTEMPTS, PLAIN_ATTEMPTS = 5000, 100
 RELAXING_STEPS = 200
 TIME_LIMIT = 30.0
-"""Seconds for one molecule; a limit that is reached makes a drawing, or ends the relaxing early. RDKit looks at the
-clock between its steps, of which a molecule of several hundred atoms has long ones."""
+"""Seconds of CPU time for one molecule; a limit that is reached makes a drawing, or ends the relaxing early. The clock
+is looked at between slices of the work, of which a molecule of several hundred atoms has long ones."""
 RELAXED, EMBEDDED, DRAWN = "relaxed", "embedded", "drawn"
+LATE = "whose time ran out: drawn, or not fully relaxed, and another machine may give others"
+OUTCOMES = {
+    RELAXED: "relaxed by the force field",
+    EMBEDDED: "embedded and not relaxed (no parameters of the force field, or no time)",
+    DRAWN: "drawn, as no structure was found",
+}
+"""Words that follow "molecules"."""
 CROWDED, CROWDED_FRAGMENTS = 0.5, 1.5
 """Distances in Å below which two atoms lie on top of each other: of one fragment, and of two, which no bond binds."""
 _STEPS_AT_A_TIME = 20  # a restarted minimisation is slower, so the clock is asked in large molecules only
 _LARGE = 200
+_SLICE = PLAIN_ATTEMPTS
+_TRIAL = 4  # attempts by whose cost is known how many fit into the time
+_PATIENCE = 10  # RDKit's limit is wall clock, so it is the last resort only
+_SHORTEST = 1e-6
 _DECIMALS = 4
 _PAIRS_AT_A_TIME = 1 << 22
 
 
 class Conformer(NamedTuple):
     """Coordinates in the order of the molecule's atoms, and how they came about: `relaxed`, `embedded` (the force
-    field lacks parameters, or time was up) or `drawn`.
+    field lacks parameters, or time was up) or `drawn`; and whether time ran out on the way.
     """
 
     coordinates: np.ndarray  # float32 [A, 3]
     how: str
+    late: bool = False
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is counted of it, in words that follow "molecules"."""
+        return (OUTCOMES[self.how], LATE) if self.late else (OUTCOMES[self.how],)
 
 
 def conformer(mol: Chem.Mol, seed: int = SEED, time_limit: float = TIME_LIMIT) -> Conformer:
     """One conformer of a molecule; conformers that it has are not looked at."""
     with rdBase.BlockLogs():
         spelt, order = _canonical(mol)
-        found, how = _in_space(spelt, seed, time_limit)
+        found, how, late = _in_space(spelt, seed, time_limit)
         restore_interrupts()
         if found is None:
             rdDepictor.Compute2DCoords(spelt)
@@ -68,24 +87,40 @@ def conformer(mol: Chem.Mol, seed: int = SEED, time_limit: float = TIME_LIMIT) -
     if not coordinates[:, 2].any() and (how != DRAWN or not coordinates[:, 1].any()):
         axes = np.argsort(np.abs(coordinates).max(0))  # largest last
         coordinates = coordinates[:, axes] if how != DRAWN else coordinates[:, [1, 0, 2]]
-    return Conformer(coordinates.astype(np.float32), how)
+    return Conformer(coordinates.astype(np.float32), how, late)
 
 
 def conformers(mols: Iterable[Chem.Mol]) -> np.ndarray:
     """Conformers of molecules one after the other: float32 [A, 3]."""
-    return np.concatenate([np.zeros((0, 3), np.float32), *(conformer(mol).coordinates for mol in mols)])
+    return counted_conformers(mols)[0]
 
 
-def placed(graph: MolGraph, mol: Chem.Mol) -> MolGraph:
-    """The graph of a molecule with its own coordinates, if it has any in space, or else with computed ones."""
+def counted_conformers(mols: Iterable[Chem.Mol]) -> tuple[np.ndarray, dict[str, int]]:
+    """`conformers`, and of how many molecules which words are true."""
+    found = [conformer(mol) for mol in mols]
+    counts = Counter(word for one in found for word in one.words)
+    coordinates = np.concatenate([np.zeros((0, 3), np.float32), *(one.coordinates for one in found)])
+    return coordinates, {word: counts[word] for word in (*OUTCOMES.values(), LATE)}
+
+
+def placed(graph: MolGraph, mol: Chem.Mol) -> tuple[MolGraph, tuple[str, ...]]:
+    """The graph of a molecule with its own coordinates, if it has any in space, or else with computed ones, and the
+    `words` of these.
+    """
     if in_space(mol):
-        return graph._replace(coordinates=mol.GetConformer().GetPositions().astype(np.float32))
-    return graph._replace(coordinates=conformer(mol).coordinates)
+        return graph._replace(coordinates=mol.GetConformer().GetPositions().astype(np.float32)), ()
+    found = conformer(mol)
+    return graph._replace(coordinates=found.coordinates), found.words
 
 
 def in_space(mol: Chem.Mol) -> bool:
     """Whether a molecule brings coordinates of its own that are not a drawing."""
     return mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
+
+
+def is_drawn(mol: Chem.Mol) -> bool:
+    """Whether a molecule brings a drawing; zeros for all coordinates are none."""
+    return mol.GetNumConformers() > 0 and not in_space(mol) and bool(mol.GetConformer().GetPositions().any())
 
 
 def graph_marks(graphs: Iterable[MolGraph]) -> dict[str, np.ndarray]:
@@ -111,40 +146,71 @@ def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, list[int]]:
     return spelt, order
 
 
-def _in_space(mol: Chem.Mol, seed: int, time_limit: float) -> tuple[np.ndarray | None, str]:
-    """Positions of the atoms without added hydrogens, or None where no structure was found."""
-    end = time.monotonic() + time_limit
+def _in_space(mol: Chem.Mol, seed: int, time_limit: float) -> tuple[np.ndarray | None, str, bool]:
+    """Positions of the atoms without added hydrogens, or None where no structure was found; how they came about; and
+    whether time ran out.
+    """
+    end = time.thread_time() + time_limit
     whole = Chem.AddHs(mol)
     plain = min(PLAIN_ATTEMPTS, ATTEMPTS)
+    late = False
     try:
-        if not _embed(whole, seed, plain, time_limit / 2, anywhere=False):
-            left = end - time.monotonic()
-            if plain == ATTEMPTS or left <= 0 or not _embed(whole, seed, ATTEMPTS - plain, left, anywhere=True):
-                return None, DRAWN
+        embedded = _embed(whole, seed, plain, time_limit / 2, anywhere=False)
+        late = embedded is None
+        if not embedded and plain < ATTEMPTS:
+            left = end - time.thread_time()
+            embedded = _embed(whole, seed, ATTEMPTS - plain, left, anywhere=True) if left > 0 else None
+            late = late or embedded is None
+        if not embedded:
+            return None, DRAWN, late
     except (RuntimeError, ValueError):  # RDKit's broken invariants on odd bonds
-        return None, DRAWN
-    how = RELAXED if _relax(whole, end) else EMBEDDED
+        return None, DRAWN, late
+    relaxed = _relax(whole, end)
+    late = late or relaxed is None
     found = whole.GetConformer().GetPositions()[: mol.GetNumAtoms()]
-    return (found, how) if np.isfinite(found).all() else (None, DRAWN)
+    return (found, RELAXED if relaxed else EMBEDDED, late) if np.isfinite(found).all() else (None, DRAWN, late)
 
 
-def _embed(mol: Chem.Mol, seed: int, attempts: int, seconds: float, anywhere: bool) -> bool:
-    """Gives the molecule a conformer, starting from atoms `anywhere` or from the distance bounds; whether it did."""
+def _embed(mol: Chem.Mol, seed: int, attempts: int, seconds: float, anywhere: bool) -> bool | None:
+    """Gives the molecule a conformer, starting from atoms `anywhere` or from the distance bounds; whether it did, or
+    None where time ran out.
+
+    The first attempts are made again within the first slice, whose draws are those of one seed; each further slice has
+    a seed of its own.
+    """
+    wall = max(1, round(_PATIENCE * seconds / len(Chem.GetMolFrags(mol))))  # RDKit's limit is for each fragment
+    begun = time.monotonic()
+    tried = min(_TRIAL, attempts)
+    found, spent = _attempt(mol, seed, tried, wall, anywhere)
+    if found or tried == attempts:
+        return found
+    if spent >= seconds:
+        return None
+    while attempts:
+        size = min(_SLICE, attempts, int(seconds / max(spent / tried, _SHORTEST)))
+        if size < 1 or time.monotonic() - begun >= wall:
+            return None
+        found, spent = _attempt(mol, seed, size, wall, anywhere)
+        if found:
+            return True
+        attempts, seconds, seed, tried = attempts - size, seconds - spent, seed + 1, size
+    return False
+
+
+def _attempt(mol: Chem.Mol, seed: int, attempts: int, wall: int, anywhere: bool) -> tuple[bool, float]:
+    """Whether one call of RDKit gave the molecule a conformer, and its CPU time."""
     options = rdDistGeom.ETKDGv3()
-    seconds /= len(Chem.GetMolFrags(mol))  # RDKit's limit is for each fragment
-    settings = {
-        "randomSeed": seed,
-        "maxIterations": attempts,
-        "timeout": max(1, round(seconds)),
-        "useRandomCoords": anywhere,
-    }
+    settings = {"randomSeed": seed, "maxIterations": attempts, "timeout": wall, "useRandomCoords": anywhere}
     for name, value in settings.items():
         setattr(options, name, value)
-    return rdDistGeom.EmbedMolecule(mol, options) == 0
+    start = time.thread_time()
+    return rdDistGeom.EmbedMolecule(mol, options) == 0, time.thread_time() - start
 
 
-def _relax(mol: Chem.Mol, end: float) -> bool:
-    """Moves the atoms down the force field; whether it has parameters for them and time was left."""
+def _relax(mol: Chem.Mol, end: float) -> bool | None:
+    """Moves the atoms down the force field; whether it has parameters for them, or None where this thread's CPU time
+    reached the `end` first.
+    """
     try:
         if not rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
             return False
@@ -152,8 +218,8 @@ def _relax(mol: Chem.Mol, end: float) -> bool:
         field.Initialize()
         steps = RELAXING_STEPS if mol.GetNumAtoms() < _LARGE else _STEPS_AT_A_TIME
         for _ in range(0, RELAXING_STEPS, steps):
-            if time.monotonic() > end:
-                return False
+            if time.thread_time() > end:
+                return None
             if field.Minimize(maxIts=steps) == 0:
                 break
     except (RuntimeError, ValueError):  # bonds that the force field does not know, of which it says so by raising

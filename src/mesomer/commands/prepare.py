@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mesomer.data.prepare import Prepared
 
 
@@ -76,6 +78,18 @@ def prepare(
 
 
 FEW_HELD_OUT = 30
+_READS = {
+    "rmat": {"atom_contexts", "conformers"},
+    "mat": {"conformers"},
+    "grover": {"atom_contexts", "bond_contexts", "motifs"},
+}
+"""The added columns that a method's own objective and encoder read."""
+
+
+def _method_for(additions: Iterable[str]) -> str:
+    """A method for which the columns are there, those added for it first."""
+    there = set(additions)
+    return next((method for method, wanted in _READS.items() if wanted <= there), "batmannet")
 
 
 def _text(done: Prepared) -> str:
@@ -119,7 +133,8 @@ def _text(done: Prepared) -> str:
                 "little. Prepare some thousand molecules or more."
             )
         quoted = shlex.quote(str(folder))
-        lines.append(f"Written: {folder}. Next: mesomer pretrain {quoted} --method batmannet --output runs/pretrained")
+        method = _method_for(card["additions"])
+        lines.append(f"Written: {folder}. Next: mesomer pretrain {quoted} --method {method} --output runs/pretrained")
         return "\n".join(lines)
     if card["train"]:
         lines.append(

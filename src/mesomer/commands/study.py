@@ -108,11 +108,14 @@ def study(
         repeat_error=repeat_error,
     )  # fmt: skip
 
-    def request_for(table: str, place: str, encoder: str | None, these: StudyOptions) -> Request:
+    def request_for(
+        table: str, place: str, encoder: str | None, these: StudyOptions, columns: Mapping[str, Any] | None = None
+    ) -> Request:
+        named = {"targets": targets, "smiles_column": smiles_column} | dict(columns or {})
         return _request(
-            table, these, output=place, targets=targets, units=units, model=encoder, task=task,
-            descriptors=descriptors, corpus=corpus, jobs=jobs, part=None if part is None else read_part(part),
-            smiles_column=smiles_column, max_atoms=max_atoms, accelerator=accelerator,
+            table, these, output=place, units=units, model=encoder, task=task, descriptors=descriptors, corpus=corpus,
+            jobs=jobs, part=None if part is None else read_part(part), max_atoms=max_atoms, accelerator=accelerator,
+            **named,
         )  # fmt: skip
 
     from dataclasses import replace
@@ -131,14 +134,23 @@ def study(
     if grid is not None:
         from mesomer.studies.grid import narrowed, read_grid
         from mesomer.studies.grid_run import run_grid
+        from mesomer.studies.prepare import prepare
+
+        chosen = narrowed(read_grid(grid), sets or ())
+
+        def asked_for(one: str, encoder: Path, place: Path, these: StudyOptions) -> Request:
+            return request_for(one, str(place), str(encoder), these, chosen.columns.get(one))
+
+        def check_point(one: str, encoder: Path, place: Path, these: StudyOptions) -> None:
+            prepare(asked_for(one, encoder, place, these), these)
 
         def study_point(
             one: str, encoder: Path, place: Path, these: StudyOptions, label: str, siblings: tuple[Path, ...]
         ) -> dict[str, Any]:
-            asked = replace(request_for(one, str(place), str(encoder), these), label=label, siblings=siblings)
+            asked = replace(asked_for(one, encoder, place, these), label=label, siblings=siblings)
             return run_study(asked, these, overwrite)
 
-        found = run_grid(narrowed(read_grid(grid), sets or ()), output, accelerator, study_point, precision)
+        found = run_grid(chosen, output, accelerator, study_point, check_point, precision)
         return {"text": _page_text(found), **found}
     if data == "power":
         found = power_of(request_for(str(folder), output, model, options), options)
@@ -176,6 +188,12 @@ _SAID_BY_A_GRID = (
     "model", "splits", "repeats", "folds", "trials", "epochs", "batch_size", "patience", "label_shares", "arms", "zone",
     "repeat_error", "minutes", "seed",
 )  # fmt: skip
+_ELSEWHERE_IN_A_GRID = {
+    "model": "A grid pre-trains its own models: say `networks`, `corpora` and `pretrainings` in a copy of the file.",
+    "splits": "Say `split` under `base`, and further ones under `vary`, in a copy of the file.",
+    "minutes": "The studies of a grid are not cut, so that its points can be compared: lower repeats, trials or epochs "
+    "under `study` in a copy of the file.",
+}
 _OF_ONE_TABLE = ("part", "units")
 
 
@@ -204,7 +222,9 @@ def _require_one_subject(given: Mapping[str, Any]) -> None:
     if said:
         raise MesomerError(
             f"--{said[0]} has no effect with --grid: the grid file says how its studies are run.",
-            "Change it in a copy of the file, under `study`, and give that to --grid.",
+            _ELSEWHERE_IN_A_GRID.get(
+                said[0], f"Say `{said[0]}` under `study` in a copy of the file, and give that to --grid."
+            ),
         )
     if given["part"] is not None and given["precision"] == "auto":
         raise MesomerError(

@@ -16,12 +16,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
 from mesomer.chem.graph import GraphArrays
+from mesomer.data.card import corpus_readme
 from mesomer.data.corpus import CARD, Corpus, read_card, shard_name, sidecar_name
 from mesomer.data.named_columns import (
     numbered_blocks,
@@ -30,7 +31,7 @@ from mesomer.data.named_columns import (
     write_contexts,
     write_vocabulary,
 )
-from mesomer.data.shards import SHARD_FORMAT, Column, Molecules, blocks_of, sidecar_batch, write_arrow
+from mesomer.data.shards import SHARD_FORMAT, Column, Molecules, blocks_of, open_arrow, sidecar_batch, write_arrow
 from mesomer.errors import unknown_name
 from mesomer.files import atomic_write, sha256_of
 
@@ -39,8 +40,16 @@ if TYPE_CHECKING:
 
     from mesomer.chem.contexts import Contexts
 
+_COUNTS = "counts"
 BLOCK_MOLECULES = 256
 """Molecules computed at a time: what an interruption can cost each worker."""
+
+
+class Counted(NamedTuple):
+    """Rows, and what the card and the summary say of how they came about: words that follow "molecules", how many."""
+
+    rows: np.ndarray
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -49,9 +58,10 @@ class Addition:
 
     column: Column
     meaning: str
-    compute: Callable[[Sequence[Mol], np.ndarray], np.ndarray] | None = None
+    compute: Callable[[Sequence[Mol], np.ndarray], np.ndarray | Counted] | None = None
     """From molecules and their global numbers (for reproducible draws) to one row each, or one for each atom in RDKit's
-    order, or one for each bond in RDKit's bond order, as the column's level says."""
+    order, or one for each bond in RDKit's bond order, as the column's level says; `Counted` if there is something to
+    tell of them that the rows do not show."""
     contexts: Callable[[GraphArrays], Contexts] | None = None
     """In place of `compute`, for a column of one integer: from the codes of molecules to named rows."""
     version: int = 1
@@ -89,10 +99,10 @@ def _require_descriptors() -> None:
     _descriptors([Chem.MolFromSmiles("C")], np.zeros(1, dtype=np.int64))
 
 
-def _conformers(mols: Sequence[Mol], numbers: np.ndarray) -> np.ndarray:
-    from mesomer.chem.conformers import conformers
+def _conformers(mols: Sequence[Mol], numbers: np.ndarray) -> Counted:
+    from mesomer.chem.conformers import counted_conformers
 
-    return conformers(mols)
+    return Counted(*counted_conformers(mols))
 
 
 def _conformer_counts(coordinates: np.ndarray, graph: GraphArrays) -> dict[str, int]:
@@ -203,6 +213,11 @@ class BlockTask:
         suffix = "npy" if ADDITIONS[self.name].contexts is None else "npz"
         return folder / shard_name(self.part, self.number) / f"{self.start:08d}.{suffix}"
 
+    @property
+    def counts_path(self) -> Path:
+        """Where what is to be told of the rows is kept, beside them and written before them."""
+        return self.path.with_suffix(".json")
+
 
 def is_computed(task: BlockTask) -> bool:
     """Whether an earlier run has computed this block."""
@@ -243,17 +258,19 @@ def compute_block(task: BlockTask) -> int:
         if mol is None:
             raise RuntimeError(f"{smiles}, stored in {shard.path}, cannot be read by this RDKit: {reason}")
         mols.append(mol)
-    found_rows = (
-        addition.compute(mols, piece.number) if not addition.missing_only else _of_others(addition, mols, piece)
-    )
-    rows = addition.column.encode(found_rows)
+    computed = addition.compute(mols, piece.number) if not addition.missing_only else _of_others(addition, mols, piece)
+    if isinstance(computed, Counted):
+        with atomic_write(task.counts_path) as temporary:
+            temporary.write_text(json.dumps(computed.counts), encoding="utf-8")
+        computed = computed.rows
+    rows = addition.column.encode(computed)
     _check_rows(task, len(rows), expected)
     with atomic_write(task.path) as temporary, open(temporary, "wb") as handle:
         np.save(handle, rows)
     return len(mols)
 
 
-def _of_others(addition: Addition, mols: Sequence[Mol], piece: Molecules) -> np.ndarray:
+def _of_others(addition: Addition, mols: Sequence[Mol], piece: Molecules) -> np.ndarray | Counted:
     """Rows of the atoms of molecules without coordinates of their own; NaN for the others."""
     assert addition.compute is not None
     own = np.zeros(len(mols), dtype=bool)
@@ -262,8 +279,9 @@ def _of_others(addition: Addition, mols: Sequence[Mol], piece: Molecules) -> np.
     others = np.flatnonzero(~own)
     rows = np.full((len(piece.atoms), addition.column.width), np.nan, dtype=np.float32)
     computed = addition.compute([mols[int(at)] for at in others], piece.number[others])
-    rows[np.repeat(~own, piece.atom_offsets[1:] - piece.atom_offsets[:-1])] = computed
-    return rows
+    theirs = np.repeat(~own, piece.atom_offsets[1:] - piece.atom_offsets[:-1])
+    rows[theirs] = computed.rows if isinstance(computed, Counted) else computed
+    return Counted(rows, computed.counts) if isinstance(computed, Counted) else rows
 
 
 def _check_rows(task: BlockTask, rows: int, expected: int) -> None:
@@ -311,7 +329,8 @@ def settle_vocabulary(corpus: Corpus, name: str, missing: Sequence[tuple[str, in
 
 def write_sidecar(corpus: Corpus, name: str, part: str, number: int) -> None:
     """Joins the blocks of one shard into its sidecar."""
-    addition, paths = ADDITIONS[name], [task.path for task in shard_tasks(corpus, name, [(part, number)])]
+    addition, tasks = ADDITIONS[name], list(shard_tasks(corpus, name, [(part, number)]))
+    paths = [task.path for task in tasks]
     if addition.contexts is None:
         rows = np.concatenate([np.load(path) for path in paths])
     else:
@@ -322,11 +341,14 @@ def write_sidecar(corpus: Corpus, name: str, part: str, number: int) -> None:
         "version": ADDITIONS[name].version,
         "shard_sha256": corpus.shards(part)[number]["sha256"],
     }
+    counted = [json.loads(task.counts_path.read_text("utf-8")) for task in tasks if task.counts_path.is_file()]
+    if tasks and len(counted) == len(tasks):
+        metadata[_COUNTS] = json.dumps({what: sum(block[what] for block in counted) for what in counted[0]})
     write_arrow(corpus.path / sidecar_name(part, number, name), sidecar_batch(name, rows), metadata)
 
 
 def record_addition(corpus: Corpus, name: str) -> None:
-    """Enters an added column, whose sidecars are all there, into the card."""
+    """Enters an added column, whose sidecars are all there, into the card and its page for people."""
     from rdkit import rdBase
 
     addition = ADDITIONS[name]
@@ -347,7 +369,9 @@ def record_addition(corpus: Corpus, name: str) -> None:
     }
     card["additions"] = dict(sorted({**card["additions"], name: entry}.items()))
     if addition.counts is not None:
-        entry["counts"] = _counted(Corpus(corpus.path, card, [name]), name, addition.counts)
+        entry["counts"] = _counted(Corpus(corpus.path, card, [name]), name, addition.counts) | _told(corpus, name)
+    with atomic_write(corpus.path / "README.md") as temporary:
+        temporary.write_text(corpus_readme(card), encoding="utf-8")
     write_card(corpus.path, card)
 
 
@@ -359,6 +383,18 @@ def _counted(corpus: Corpus, name: str, counts: Callable[[np.ndarray, GraphArray
             molecules = corpus.open_shard(part, number).molecules
             column, stored = molecules.extras[name]
             total.update(counts(column.decode(stored), molecules.arrays))
+    return dict(total)
+
+
+def _told(corpus: Corpus, name: str) -> dict[str, int]:
+    """How the rows came about, summed over all shards; nothing if a sidecar of an earlier version does not know it."""
+    total: Counter[str] = Counter()
+    for part in ("train", "held_out"):
+        for number in range(len(corpus.shards(part))):
+            stamps = open_arrow(corpus.path / sidecar_name(part, number, name)).schema.metadata
+            if _COUNTS.encode() not in stamps:
+                return {}
+            total.update(json.loads(stamps[_COUNTS.encode()]))
     return dict(total)
 
 

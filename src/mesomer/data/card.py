@@ -91,6 +91,17 @@ def _symbol(number: int) -> str:
     return "*" if number == 0 else GetPeriodicTable().GetElementSymbol(number)
 
 
+def _additions(card: Mapping[str, Any]) -> str:
+    """The added columns and what was counted of them."""
+    if not card["additions"]:
+        return ""
+    lines = []
+    for name, entry in card["additions"].items():
+        lines.append(f"- `{name}` (RDKit {entry['rdkit']}): {entry['meaning']}")
+        lines += [f"  - {count:,} molecules {what}" for what, count in entry.get("counts", {}).items() if count]
+    return "Added columns:\n\n" + "\n".join(lines) + "\n\n"
+
+
 def corpus_readme(card: Mapping[str, Any]) -> str:
     """The card as a page for people."""
     size = sum(shard["bytes"] for shard in card["shards"])
@@ -121,6 +132,7 @@ Made from, by the column `{card["source"]["smiles_column"]}`:
 Held out: {100 * card["settings"]["held_out_share"]:g} % of the molecules. Rule: {card["settings"]["held_out_rule"]}.
 Duplicates: {card["settings"]["duplicate_rule"]}.
 
-Shards are uncompressed Arrow files; any Arrow library reads them. `corpus.json` says the same as this page, and more,
-for programs. Pre-train with `mesomer pretrain FOLDER --method NAME --output RUN`.
+{_additions(card)}Shards are uncompressed Arrow files; any Arrow library reads them.
+`corpus.json` says the same as this page, and more, for programs.
+Pre-train with `mesomer pretrain FOLDER --method NAME --output RUN`.
 """

@@ -17,6 +17,8 @@ _MOLECULES_A_TASK = 16
 _EXAMPLES, _LONGEST_EXAMPLE = 3, 60
 OWN = "that bring their coordinates"
 DRAWINGS = "drawn in the data in two dimensions, their coordinates computed"
+_MARK, _BETWEEN = "_mesomerCoordinates", "\n"
+"""The property of a molecule that says how its coordinates were computed, and what stands between its words."""
 
 
 class _Task(NamedTuple):
@@ -25,7 +27,7 @@ class _Task(NamedTuple):
     mols: list[Mol]
 
 
-def _place(task: _Task) -> tuple[list[int], list[MolGraph]]:
+def _place(task: _Task) -> tuple[list[int], list[tuple[MolGraph, tuple[str, ...]]]]:
     from mesomer.chem.conformers import placed
 
     return task.positions, [placed(graph, mol) for graph, mol in zip(task.graphs, task.mols, strict=True)]
@@ -42,14 +44,15 @@ def placed_graphs(
 
     Args:
         graphs: One for each molecule.
-        mols: The molecules; the coordinates of those that bring theirs are taken as they are.
+        mols: The molecules; the coordinates of those that bring theirs are taken as they are. The others are marked
+            with how theirs came about, which `Geometry` counts.
         workers: Processes that compute the others'; as many as there are cores if not given.
         quiet: Whether to show no progress.
         advance: Told how many more molecules are ready, by one who shows the progress instead.
     """
     from mesomer.chem.conformers import in_space, placed
 
-    found = {at: placed(graphs[at], mol) for at, mol in enumerate(mols) if in_space(mol)}
+    found = {at: placed(graphs[at], mol)[0] for at, mol in enumerate(mols) if in_space(mol)}
     others = [at for at in range(len(mols)) if at not in found]
 
     def tasks() -> Iterator[_Task]:
@@ -61,7 +64,9 @@ def placed_graphs(
         ready_here = advance or bar.advance
         ready_here(len(found))
         for positions, ready in run_tasks(_place, tasks(), workers or available_cores()):
-            found.update(zip(positions, ready, strict=True))
+            for at, (graph, words) in zip(positions, ready, strict=True):
+                found[at] = graph
+                mols[at].SetProp(_MARK, _BETWEEN.join(words))
             ready_here(len(positions))
     return [found[at] for at in range(len(mols))]
 
@@ -73,33 +78,44 @@ class Geometry:
         self.molecules = 0
         self._marked: Counter[str] = Counter()
         self._brought: Counter[str] = Counter()
+        self._computed: Counter[str] = Counter()
         self._examples: dict[str, list[Mol]] = {}
 
     def add(self, graphs: Sequence[MolGraph], mols: Sequence[Mol] | None = None) -> None:
         """Counts graphs that have coordinates; with their molecules, also what these bring, and some are kept."""
-        from mesomer.chem.conformers import graph_marks, in_space
+        from mesomer.chem.conformers import LATE, graph_marks, in_space, is_drawn
 
         self.molecules += len(graphs)
         for what, marks in graph_marks(graphs).items():
             self._marked[what] += int(marks.sum())
             if mols is not None:
-                examples = self._examples.setdefault(what, [])
-                examples += [mols[at] for at in marks.nonzero()[0][: _EXAMPLES - len(examples)].tolist()]
+                self._keep(what, [mols[at] for at in marks.nonzero()[0][:_EXAMPLES].tolist()])
         for mol in mols or ():
             self._brought[OWN] += in_space(mol)
-            self._brought[DRAWINGS] += mol.GetNumConformers() > 0 and not in_space(mol)
+            self._brought[DRAWINGS] += is_drawn(mol)
+            if mol.HasProp(_MARK):
+                words = mol.GetProp(_MARK).split(_BETWEEN)
+                self._computed.update(words)
+                if LATE in words:
+                    self._keep(LATE, [mol])
+
+    def _keep(self, what: str, mols: Sequence[Mol]) -> None:
+        examples = self._examples.setdefault(what, [])
+        examples += mols[: _EXAMPLES - len(examples)]
 
     @property
     def counts(self) -> dict[str, int]:
         """Words that follow "molecules", and how many."""
-        return dict(self._brought + Counter()) | dict(self._marked)
+        return dict(self._brought + Counter()) | dict(self._computed) | dict(self._marked)
 
     def sentences(self) -> list[str]:
-        """Where some molecules bring coordinates and others do not; how many have those of a drawing, or atoms on top
-        of each other; with the first few where molecules were given.
+        """Where some molecules bring coordinates and others do not; for how many the time to compute them ran out; how
+        many have those of a drawing, or atoms on top of each other; with the first few where molecules were given.
         """
+        from mesomer.chem.conformers import LATE
+
         told = self._mixture()
-        for what, count in self._marked.items():
+        for what, count in ({LATE: self._computed[LATE]} | self._marked).items():
             if count:
                 told.append(f"{count:,} of {self.molecules:,} molecules {what}{self._shown(what, count)}.")
         return told

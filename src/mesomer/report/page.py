@@ -45,6 +45,11 @@ def signed(value: Any, digits: int = 3) -> str:
     return text[1:] if not text.strip("+-0.,") else text.replace("-", MINUS)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things, such as 1 fold or 5 folds."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 0.05:

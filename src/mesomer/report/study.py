@@ -18,7 +18,7 @@ from mesomer.files import atomic_write, writing_inside
 from mesomer.report import study_figures as fig
 from mesomer.report import study_tables as tables
 from mesomer.report.figures import draw_molecule
-from mesomer.report.page import MINUS, duration, render
+from mesomer.report.page import MINUS, counted, duration, render
 from mesomer.report.study_folder import Study, read_predictions, read_study, tidy
 from mesomer.report.study_markdown import markdown_page
 from mesomer.report.study_method import files_here, method_paragraph
@@ -87,11 +87,11 @@ def summary_lines(study: Study, found: Sequence[SplitVerdict]) -> list[str]:
         lines += filter(None, [detectable_sentence(study, chosen), needed_sentence(study, chosen)])
     width = max((len(label) for label in speak.labels.values()), default=0)
     for split in found:
-        lines += ["", f"{speak.scored()}, {split.split} splits, mean of {len(split.table.folds)} folds"]
+        lines += ["", f"{speak.scored()}, {split.split} splits, mean of {counted(len(split.table.folds), 'fold')}"]
         gains = {row.first: row for row in split.against_twin}
         for arm in tables.best_first(split, speak.better):
             gain = gains.get(arm.arm.name)
-            ends = "" if gain is None else f"  {speak.signed(gain.wide_low)} to {speak.signed(gain.wide_high)}"
+            ends = "" if gain is None else f"  {speak.ends(gain.wide_low, gain.wide_high)}"
             words = "" if gain is None else f"  {speak.signed(gain.gain)} over the twin{ends}"
             time = duration(arm.seconds) if arm.cells else "not run"
             lines.append(f"  {arm.arm.label:<{width}}  {speak.score(arm.mean):>8}  {time:>9}{words}")

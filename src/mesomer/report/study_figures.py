@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mesomer.report.figures import COLOURS, GREY, Figure, _axes, with_unit
-from mesomer.report.page import duration
+from mesomer.report.page import counted, duration
 from mesomer.report.study_contrasts import Contrast
 from mesomer.report.study_folder import Predictions, Study
 from mesomer.report.study_text import Speech, speech
@@ -69,7 +69,7 @@ def paired_figure(study: Study, split: SplitVerdict) -> Figure:
             f"One line is one fold: blue where the pre-trained network beats its twin ({won} of {total}), orange where "
             "not; bars are means. Folds share molecules, so they are not that many witnesses."
         )
-        return finish("Fold by fold", caption, f"Slope chart of {total} folds. Means: {means}. {caption}")
+        return finish("Fold by fold", caption, f"Slope chart of {counted(total, 'fold')}. Means: {means}. {caption}")
 
 
 def gains_figure(title: str, rows: Sequence[tuple[str, Contrast]], study: Study, speak: Speech) -> Figure:
@@ -84,8 +84,7 @@ def gains_figure(title: str, rows: Sequence[tuple[str, Contrast]], study: Study,
         ax.set_yticks(range(len(rows)), labels=[wrapped(label, 22) for label, _ in rows])
         ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=with_unit(f"Gain in {speak.metric}", speak.unit or None))
         told = "; ".join(
-            f"{label} {speak.signed(row.gain)} ({speak.signed(row.wide_low)} to {speak.signed(row.wide_high)}), "
-            f"{row.verdict}"
+            f"{label} {speak.signed(row.gain)} ({speak.ends(row.wide_low, row.wide_high)}), {row.verdict}"
             for label, row in rows
         )
         caption = (
@@ -162,7 +161,7 @@ def _gain_curve(study: Study, split: SplitVerdict) -> Figure:
         _label_axis(ax, [labels for labels, _ in points])
         ax.set(ylabel=with_unit(f"Gain in {speak.metric}", speak.unit or None))
         told = "; ".join(
-            f"{labels:,.0f} labels {speak.signed(gain.gain)} ({speak.signed(gain.low)} to {speak.signed(gain.high)})"
+            f"{labels:,.0f} labels {speak.signed(gain.gain)} ({speak.ends(gain.low, gain.high)})"
             for labels, gain in points
         )
         caption = f"Above zero pre-training is better. Bars: 95 % intervals. Band: ±{speak.size(study.zone)}."

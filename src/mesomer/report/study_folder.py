@@ -108,6 +108,17 @@ class Study:
         return float(self.facts["zone"]["value"])
 
     @property
+    def missing_parts(self) -> list[tuple[int, int]]:
+        """Parts whose folders are not beside those of the others, of how many, while cells are missing."""
+        cells = self.facts.get("cells", {})
+        names = [path.name.split("-") for path in self.folder.glob("part-*-of-*") if path.is_dir()]
+        there = {(int(at), int(of)) for _, at, _, of in names if at.isdecimal() and of.isdecimal()}
+        if cells.get("finished", 0) >= cells.get("planned", 0) or len({of for _, of in there}) != 1:
+            return []
+        of = min(of for _, of in there)
+        return [(at, of) for at in range(1, of + 1) if (at, of) not in there]
+
+    @property
     def splits(self) -> list[str]:
         """Kinds of split, as planned."""
         return [str(name) for name in self.facts["design"]["splits"]]

@@ -60,6 +60,7 @@ def sets_page(results: Sequence[SetResult], joined: Sequence[Joined], published:
     values = {
         "title": f"Does pre-training help in general? {len({result.set for result in results})} data sets",
         "sentences": sentences(joined),
+        "designs": design_lines(results),
         "notes": notes,
         "joined": [joined_table(joined)] if any(one.found for one in joined) else [],
         "figures": [forest_figure(one) for one in joined if one.members],
@@ -77,6 +78,31 @@ def sets_page(results: Sequence[SetResult], joined: Sequence[Joined], published:
 
 def _folders(results: Sequence[SetResult]) -> dict[Any, str]:
     return {result.study.folder: result.set for result in results}
+
+
+def design_lines(results: Sequence[SetResult]) -> list[str]:
+    """What the studies of each set and kind of split could have seen, over all models."""
+    groups: dict[tuple[str, str, str], list[SetResult]] = {}
+    for result in results:
+        primary = result.split.primary
+        if primary is not None and primary.low == primary.low:
+            groups.setdefault((result.set, result.split.split, result.study.metric), []).append(result)
+    lines = []
+    for (name, split, _), members in groups.items():
+        found = [member.split.primary for member in members if member.split.primary is not None]
+        speak = speech(members[0].study)
+        scores = _span([f"{count}" for count in sorted({one.folds for one in found})])
+        seen = _span([speak.size(value) for value in sorted(one.detectable for one in found)])
+        unit = f" {speak.unit}" if speak.unit else ""
+        lines.append(
+            f"{name}, {split} splits: {scores} test scores a study, which find a difference of {seen}{unit} in "
+            f"{speak.metric} four times out of five; {speak.size(found[0].zone)}{unit} counts as a difference."
+        )
+    return lines
+
+
+def _span(ordered: Sequence[str]) -> str:
+    return ordered[0] if ordered[0] == ordered[-1] else f"{ordered[0]} to {ordered[-1]}"
 
 
 def joined_table(joined: Sequence[Joined]) -> Table:
@@ -126,7 +152,7 @@ def sets_table(results: Sequence[SetResult]) -> Table:
                 + (f", {result.split.table.missing} missing" if result.split.table.missing else ""),
                 speak.scored(),
                 NONE if primary is None else speak.signed(primary.gain),
-                NONE if primary is None else f"{speak.signed(primary.low)} to {speak.signed(primary.high)}",
+                NONE if primary is None else speak.ends(primary.low, primary.high),
                 NONE if best is None else speak.signed(best.gain),
                 NONE if best is None else speak.labels[best.second],
                 NONE if result.split.overlap is None else f"{result.split.overlap:.0%}",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mesomer.report.figures import with_unit
-from mesomer.report.page import NONE, duration, number
+from mesomer.report.page import NONE, counted, duration, number
 from mesomer.report.study_contrasts import Contrast
 from mesomer.report.study_folder import Study, tidy
 from mesomer.report.study_text import IN_UNITS, METRIC_LABELS, Speech, listed, speech
@@ -43,7 +43,8 @@ def arms_table(study: Study, split: SplitVerdict) -> Table:
     ]
     caption = (
         f"{speak.scored()} on held-out molecules, {'higher' if study.better == 'max' else 'lower'} is better, best "
-        f"first; mean of the {len(split.table.folds)} folds that all arms here have finished. Time: all folds together."
+        f"first; mean of the {counted(len(split.table.folds), 'fold')} that all arms here have finished. "
+        "Time: all folds together."
     )
     if searched:
         caption += " Without search: the first of the settings that were tried."
@@ -87,7 +88,7 @@ def twin_table(study: Study, split: SplitVerdict) -> Table | None:
     speak = speech(study)
     caption = (
         f"Gain in {speak.scored()} over “{speak.labels[study.twins[study.main]]}”, the twin; positive is better "
-        f"whatever the metric. Intervals and p (Holm) hold for all {len(split.against_twin)} comparisons together. "
+        f"whatever the metric. {_together(len(split.against_twin), 'comparisons')} "
         f"Better, equal, worse: probability of a difference by more than {speak.size(study.zone)}, within it, below it."
     )
     return _contrast_table(caption, "Arm", [(speak.labels[row.first], row) for row in split.against_twin], speak)
@@ -101,7 +102,7 @@ def references_table(study: Study, split: SplitVerdict) -> Table | None:
     where = " Judged on molecules outside the pre-training corpus." if split.on_novel else ""
     caption = (
         f"Gain in {speak.scored()} of “{speak.labels[study.main]}” over each baseline; positive: pre-training is "
-        f"better. Intervals and p (Holm) hold for all {len(split.against_references)} comparisons together.{where}"
+        f"better. {_together(len(split.against_references), 'comparisons')}{where}"
     )
     rows = [(speak.labels[row.second], row) for row in split.against_references]
     return _contrast_table(caption, "Against", rows, speak)
@@ -113,8 +114,8 @@ def own_twins_table(study: Study, split: SplitVerdict) -> Table | None:
         return None
     speak = speech(study)
     caption = (
-        f"Gain in {speak.scored()} of every pre-trained arm over its own twin with random weights. Intervals and p "
-        f"(Holm) hold for all {len(split.own_twins)} comparisons together."
+        f"Gain in {speak.scored()} of every pre-trained arm over its own twin with random weights. "
+        f"{_together(len(split.own_twins), 'comparisons')}"
     )
     rows = [(f"{speak.labels[row.first]} against {speak.labels[row.second]}", row) for row in split.own_twins]
     return _contrast_table(caption, "Pair", rows, speak)
@@ -131,7 +132,7 @@ def targets_table(study: Study, split: SplitVerdict) -> Table | None:
     untold = f" Not judged one by one: {listed(split.untold)}." if split.untold else ""
     caption = (
         f"Gain in {speak.metric} of the pre-trained network over its twin, target by target, the clearest first. "
-        f"Intervals and p (Holm) hold for all {len(order)} targets together.{more}{untold}"
+        f"{_together(len(order), 'targets')}{more}{untold}"
     )
     own = speak._replace(unit="unit of the target" if speak.unit else "")
     return _contrast_table(caption, "Target", [(study.named(row.target), row.contrast) for row in shown], own)
@@ -162,7 +163,7 @@ def novel_table(study: Study, split: SplitVerdict) -> Table | None:
     ]
     caption = (
         f"{speak.scored()} on {split.split} splits. {split.overlap:.0%} of the test molecules are in the pre-training "
-        f"corpus; the last column leaves them out ({split.novel_folds} folds)."
+        f"corpus; the last column leaves them out ({counted(split.novel_folds, 'fold')})."
     )
     return Table(caption, ["Arm", "All test molecules", "Outside the corpus"], rows)
 
@@ -177,7 +178,7 @@ def curve_table(study: Study, split: SplitVerdict) -> Table | None:
             f"{point.labels:,.0f}" + (" (all)" if point.full else ""),
             f"{point.folds}",
             speak.signed(point.gain.gain) if point.gain else NONE,
-            f"{speak.signed(point.gain.low)} to {speak.signed(point.gain.high)}" if point.gain else NONE,
+            speak.ends(point.gain.low, point.gain.high) if point.gain else NONE,
         ]
         for point in split.curve
     ]
@@ -212,6 +213,17 @@ def pilot_table(study: Study) -> Table | None:
     return Table(caption, head, rows)
 
 
+def _together(count: int, what: str) -> str:
+    """How intervals and p allow for the size of a table, and which of the two its verdicts follow."""
+    if count == 1:
+        return "The verdict follows the interval."
+    return (
+        f"Intervals (Bonferroni) and p (Holm) each hold for all {count} {what} together. The verdict follows the "
+        "interval; Holm's procedure is the less strict of the two, so p may be below 0.05 where the interval holds "
+        "zero."
+    )
+
+
 def _contrast_table(caption: str, first: str, rows: Sequence[tuple[str, Contrast]], speak: Speech) -> Table:
     """The verdict stands second, so that a phone shows it without scrolling."""
     head = [
@@ -228,9 +240,9 @@ def _contrast_table(caption: str, first: str, rows: Sequence[tuple[str, Contrast
             label,
             row.verdicts[1],
             speak.signed(row.gain),
-            f"{speak.signed(row.wide_low)} to {speak.signed(row.wide_high)}",
-            "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
-            f"{row.better:.2f} / {row.equal:.2f} / {row.worse:.2f}",
+            speak.ends(row.wide_low, row.wide_high),
+            NONE if row.wide_low != row.wide_low else "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+            f"{row.better:.2f} / {row.equal:.2f} / {row.worse:.2f}" if row.better == row.better else NONE,
             f"{row.folds_won} of {row.folds}",
         ]
         for label, row in rows

@@ -14,7 +14,7 @@ from mesomer.report.page import MINUS, NONE
 from mesomer.report.study_contrasts import Contrast
 from mesomer.report.study_folder import Study, tidy
 from mesomer.report.study_verdicts import MOST_OVERLAP, SplitVerdict
-from mesomer.statistics.verdicts import EQUAL, HELPS, HURTS, UNDECIDED
+from mesomer.statistics.verdicts import EQUAL, HELPS, HURTS, NO_SPREAD, UNDECIDED
 
 METRIC_LABELS = {
     "rmse": "RMSE", "mae": "MAE", "r2": "R²", "pearson": "Pearson r", "spearman": "Spearman rho", "roc_auc": "ROC-AUC",
@@ -23,6 +23,8 @@ METRIC_LABELS = {
 }  # fmt: skip
 IN_UNITS = ("rmse", "mae")
 """Metrics in the unit of the labels."""
+MOST_TIMES = 10
+"""Times the molecules that there are up to which a number of needed ones is told: beyond, it says nothing."""
 FEW = 5
 """Folds below which the reader is told how few they are."""
 
@@ -48,6 +50,10 @@ class Speech(NamedTuple):
         """A difference with its sign: positive where the first arm is better."""
         text = f"{value:+,.{self.digits}f}"
         return text[1:] if not text.strip("+-0.,") else text.replace("-", MINUS)
+
+    def ends(self, low: float, high: float) -> str:
+        """An interval with its signs; a dash where there is none."""
+        return f"{self.signed(low)} to {self.signed(high)}" if low == low else NONE
 
     def score(self, value: float) -> str:
         """A score."""
@@ -80,6 +86,8 @@ class Speech(NamedTuple):
         low, high = (
             (contrast.wide_low, contrast.wide_high) if contrast.comparisons > 1 else (contrast.low, contrast.high)
         )
+        if low != low:
+            return f"{self.size(contrast.gain)}{unit} {self.way(contrast.gain)} (no interval: {NO_SPREAD})"
         held = f", wide enough for {contrast.comparisons} comparisons" if contrast.comparisons > 1 else ""
         ends = self.interval(low, high)
         return f"{self.size(contrast.gain)}{unit} {self.way(contrast.gain)} (95 % interval {ends}{held})"
@@ -189,7 +197,7 @@ def _against_best(split: SplitVerdict, speak: Speech) -> str:
 def detectable_sentence(study: Study, split: SplitVerdict) -> str:
     """What this design could have shown, given the spread that was seen."""
     primary, speak = split.primary, speech(study)
-    if primary is None:
+    if primary is None or primary.low != primary.low:
         return ""
     unit = f" {speak.unit}" if speak.unit else ""
     source = tidy(study.facts["zone"].get("source", "as given"))
@@ -206,6 +214,11 @@ def detectable_sentence(study: Study, split: SplitVerdict) -> str:
 def needed_sentence(study: Study, split: SplitVerdict) -> str:
     """What would settle an undecided headline; empty where it is decided."""
     primary, speak = split.primary, speech(study)
+    if primary is not None and primary.low != primary.low:
+        return (
+            "Undecided is not “no difference”. Differences that are the same on every fold do not say how others would "
+            "differ; more folds, repeats or molecules would."
+        )
     if primary is not None and primary.verdict == UNDECIDED and primary.detectable <= primary.zone:
         return (
             "Undecided is not “no difference”. The design is fine enough for a difference that counts; chance left "
@@ -220,7 +233,9 @@ def needed_sentence(study: Study, split: SplitVerdict) -> str:
     if split.needed.folds is not None:
         ways.append(f"{split.needed.folds} folds")
     if split.needed.molecules is not None:
-        ways.append(f"about {split.needed.molecules:,} molecules (there are {molecules:,})")
+        many = split.needed.molecules > MOST_TIMES * molecules
+        count = "more than ten times as many" if many else f"about {split.needed.molecules:,}"
+        ways.append(f"{count} molecules (there are {molecules:,})")
     alone = ", each alone" if len(ways) > 1 else ""
     return (
         "Undecided is not “no difference”: a difference that counts and none both fit what was seen. To find one "
@@ -235,6 +250,8 @@ def cautions(study: Study, found: Sequence[SplitVerdict]) -> list[str]:
     missing = [name for name in study.splits if name not in {split.split for split in found}]
     if missing:
         said.append(f"Nothing was run on {' and '.join(missing)} splits.")
+    for at, of in study.missing_parts:
+        said.append(f"Part {at} of {of} is missing: run it with --part {at}/{of}, then make this report again.")
     for split in found:
         said += _split_cautions(study, split, speak)
     if study.repeated_cells:
@@ -246,9 +263,10 @@ def _split_cautions(study: Study, split: SplitVerdict, speak: Speech) -> list[st
     table, name, said = split.table, split.split, []
     planned = study.planned_folds(name)
     if table.missing:
+        how = "" if study.missing_parts else " The same command goes on with them."
         said.append(
             f"{_capital(name)} splits: {table.missing} of {planned} folds are missing; only folds that all "
-            "compared arms have finished are counted. The same command goes on with them."
+            f"compared arms have finished are counted.{how}"
         )
     for arm, folds in table.left_out.items():
         ran = "was not run" if not folds else f"has only {folds} of {planned} folds"
@@ -260,7 +278,7 @@ def _split_cautions(study: Study, split: SplitVerdict, speak: Speech) -> list[st
             f"{_capital(name)} splits: {speak.labels[arm]} failed on {len(mine)} of {len(table.folds)} folds "
             f"({reasons}); a failed run is a result and counts with {mine[0].counted_with}."
         )
-    if split.floor is not None and split.floor.low <= 0:
+    if split.floor is not None and not split.floor.low > 0:
         floor = speak.labels[split.floor.second]
         said.append(
             f"{_capital(name)} splits: the pre-trained network is not shown to beat “{floor}”: "

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mesomer.progress import Progress
 from mesomer.report.study_balance import LEAST, Balanced, balanced, label_count, overlap_share, size_ratio
@@ -163,15 +164,19 @@ def _split(
         against_references=against_references,
         best_reference=_best(study, against_references, asked),
         floor=next(iter(answers(floors, asked)), None),
-        pairs=tukey(ranked, ratio, study.better)
-        if len(ranked) > 1 and len(table.folds) >= LEAST and not fixed
-        else None,
+        pairs=_pairs(ranked, ratio, study.better) if len(table.folds) >= LEAST and not fixed else None,
         targets=targets,
         untold=untold,
         curve=_curve(study, split, table, [] if fixed else headline, ratio),
         molecules=over_molecules(study, split, headline[0], predictions) if single else None,
         needed=_needed(study, split, primary, ratio),
     )
+
+
+def _pairs(ranked: dict[str, NDArray[np.float64]], ratio: float, better: str) -> AllPairs | None:
+    """All pairs of arms; None of one arm, and where no fold differs from the others."""
+    found = tukey(ranked, ratio, better) if len(ranked) > 1 else None
+    return found if found is None or found.half_width > 0 else None
 
 
 def _best(study: Study, references: Sequence[Contrast], table: Balanced) -> Contrast | None:

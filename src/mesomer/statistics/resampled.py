@@ -3,7 +3,8 @@
 Decided: the interval is the headline, p is beside it. Training parts of repeated cross-validation overlap, so that a
 plain paired t over 25 folds rejects a true null many times too often; the correction of Nadeau and Bengio
 adds test/train to the variance of the mean and brings that back to 5 %. The Bayesian reading has the same location,
-scale and degrees of freedom, so one formula serves both and nothing is sampled.
+scale and degrees of freedom, so one formula serves both and nothing is sampled. Differences that are all the same, and
+not zero, have no spread to judge by: a t of infinity would be certain after two folds. There is no interval then (NaN).
 Sources: C. Nadeau, Y. Bengio, Machine Learning 52 (2003) 239; G. Corani, A. Benavoli, Machine Learning 100 (2015) 285.
 Units: all differences are in the unit of the score (ROC-AUC as a share, RMSE in the unit of the label), oriented so
 that positive favours the first arm. Not here: many arms (`multiple`), many data sets (`across_sets`).
@@ -22,6 +23,8 @@ from numpy.typing import ArrayLike
 from mesomer.statistics.inputs import Array, numbers, positive, same_length, share, sign, whole
 
 LEVEL = 0.95
+FLAT = 1e-7
+"""Spread, as a share of the largest difference, up to which differences are equal: scores are kept with 9 digits."""
 
 
 class Posterior(NamedTuple):
@@ -34,7 +37,7 @@ class Posterior(NamedTuple):
 
 @dataclass(frozen=True)
 class ResampledT:
-    """Paired differences over J splits, summarised; s = 0 makes every interval a point and p 0 or 1."""
+    """Paired differences over J splits, summarised; s = 0 leaves no interval unless all are zero."""
 
     mean: float
     spread: float
@@ -63,10 +66,10 @@ class ResampledT:
 
     @property
     def p(self) -> float:
-        """Two-sided p of "the true difference is zero": 2 P(T_nu > |t|)."""
+        """Two-sided p of "the true difference is zero": 2 P(T_nu > |t|); 1 where there is no spread to judge by."""
         from scipy.special import stdtr
 
-        return float(2 * stdtr(self.degrees, -abs(self.t))) if math.isfinite(self.t) else 0.0
+        return float(2 * stdtr(self.degrees, -abs(self.t))) if math.isfinite(self.t) else 1.0
 
     @property
     def effect_size(self) -> float:
@@ -91,21 +94,25 @@ class ResampledT:
         return float(stdtrit(self.degrees, 1 - outside / 2)) * self.error
 
     def interval(self, level: float = LEVEL, comparisons: int = 1) -> tuple[float, float]:
-        """Interval of the true difference, mean ± half width."""
+        """Interval of the true difference, mean ± half width; NaN where there is no spread to judge by."""
         half = self.half_width(level, comparisons)
+        if not math.isfinite(self.t):
+            return math.nan, math.nan
         return self.mean - half, self.mean + half
 
     def posterior(self, zone: float) -> Posterior:
         """Bayesian reading: the true difference is mean + error T_nu; shares above zone, within ± zone, below -zone.
 
         This is the correlated t with the correlation rho = n_test / (n_train + n_test), because rho / (1 - rho) is
-        test/train. `zone` is in the unit of the score.
+        test/train. `zone` is in the unit of the score. NaN where there is no spread to judge by.
         """
         from scipy.special import stdtr
 
         zone = positive(zone, "The zone of practical equivalence", zero=True)
+        if not math.isfinite(self.t):
+            return Posterior(math.nan, math.nan, math.nan)
         if self.error == 0:
-            return Posterior(float(self.mean > zone), float(abs(self.mean) <= zone), float(self.mean < -zone))
+            return Posterior(0.0, 1.0, 0.0)
         better = float(stdtr(self.degrees, (self.mean - zone) / self.error))
         worse = float(stdtr(self.degrees, (-zone - self.mean) / self.error))
         return Posterior(better, max(0.0, 1 - better - worse), worse)
@@ -129,7 +136,9 @@ def resampled_t(gains: ArrayLike, test_to_train: float) -> ResampledT:
     """
     d = numbers(gains, "Paired differences", least=2)
     ratio = positive(test_to_train, "Test size by training size", zero=True)
-    return ResampledT(float(d.mean()), float(d.std(ddof=1)), len(d), ratio, int((d > 0).sum()))
+    spread = float(d.std(ddof=1))
+    flat = spread <= FLAT * float(np.abs(d).max())
+    return ResampledT(float(d.mean()), 0.0 if flat else spread, len(d), ratio, int((d > 0).sum()))
 
 
 def fold_ratio(folds: int) -> float:

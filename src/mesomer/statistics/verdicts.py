@@ -22,6 +22,7 @@ ZONE_SHARE = 0.05
 REPEAT_ERROR_SHARE = 0.1
 """Zone for RMSE and MAE where the assay's repeat error is known, as a share of it."""
 FACTORS = (0.5, 1.0, 2.0)
+NO_SPREAD = "all folds differ by the same amount: no spread to judge by"
 
 
 class Verdict(NamedTuple):
@@ -29,7 +30,7 @@ class Verdict(NamedTuple):
 
     name: str
     addition: str
-    """"detectable but small", "by more than the zone", or empty."""
+    """"detectable but small", "by more than the zone", why there is no interval, or empty."""
     zone: float
 
     def __str__(self) -> str:
@@ -40,9 +41,12 @@ def verdict(low: float, high: float, zone: float) -> Verdict:
     """The verdict on an interval [low, high] of a difference, where positive is better; all in the unit of the score.
 
     -zone <= low and high <= zone: no practical difference; else low > 0: helps; else high < 0: hurts; else undecided.
-    Raises `MesomerError` for an interval that is not one and for a zone that is not above zero.
+    NaN for both ends, where there is no interval: undecided. Raises `MesomerError` for an interval that is not one and
+    for a zone that is not above zero.
     """
     zone = positive(zone, "The zone of practical equivalence")
+    if math.isnan(low) and math.isnan(high):
+        return Verdict(UNDECIDED, NO_SPREAD, zone)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise MesomerError(f"[{low}, {high}] is not an interval.", "Give finite ends, the lower one first.")
     beside_zero = low > 0 or high < 0

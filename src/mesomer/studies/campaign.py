@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +29,17 @@ class Planned(NamedTuple):
     run: Callable[[Path], dict[str, Any]]
 
 
-def run_all(studies: Sequence[Planned], folder: str | os.PathLike[str], published: str | None = None) -> dict[str, Any]:
-    """Runs all studies and writes the page on them; raises `TimeUp` if some ran out of time."""
-    place, done, waiting, refused = Path(folder), [], [], {}
+def run_all(
+    studies: Sequence[Planned],
+    folder: str | os.PathLike[str],
+    published: str | None = None,
+    left_out: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Runs all studies and writes the page on them; raises `TimeUp` if some ran out of time.
+
+    `left_out` are studies that were refused before, each with the reason.
+    """
+    place, done, waiting, refused = Path(folder), [], [], dict(left_out or {})
     for number, study in enumerate(studies, 1):
         say(f"Study {number} of {len(studies)}: {study.name}")
         try:
@@ -45,15 +53,16 @@ def run_all(studies: Sequence[Planned], folder: str | os.PathLike[str], publishe
             continue
         done.append(place / study.name)
     if not done:
+        count = len(studies) + len(left_out or {})
         raise MesomerError(
-            f"None of the {len(studies)} studies could be run; the first: {next(iter(refused.values()))}",
+            f"None of the {count} studies could be run; the first: {next(iter(refused.values()))}",
             "Mend what it says.",
         )
     found = page_of(done, place, published)
     if waiting:
-        left_out = "".join(f" {name} is left out: {why}" for name, why in refused.items())
+        others = "".join(f" {name} is left out: {why}" for name, why in refused.items())
         raise TimeUp(
-            f"The time was up for {', '.join(waiting)}; the page in {place} is about what is finished.{left_out}"
+            f"The time was up for {', '.join(waiting)}; the page in {place} is about what is finished.{others}"
         )
     return found | {"refused": refused, "state": "done"}
 

@@ -23,7 +23,7 @@ from mesomer.statistics import cross_validation, smallest_detectable
 from mesomer.studies.design import StudyOptions, rule_of
 from mesomer.studies.molecules import StudyData, draw
 from mesomer.studies.scoring import Labels, can_judge
-from mesomer.training.predictor import RDKIT_DESCRIPTORS
+from mesomer.training.predictor import RDKIT_DESCRIPTORS, Target
 
 LEAST_IN_FOLD = 10
 LEAST_IN_TEST = 5
@@ -32,6 +32,8 @@ FEW_TO_JUDGE, FEW_TO_CHOOSE = 30, 10
 LEAST_OF_CLASS = 2
 RARE = 0.05
 DISGUISED = 0.99
+LEAST_TO_TELL = 5
+"""Molecules of a class of several: one or two stand at the end of some column by chance."""
 SHOWN = 20
 """Molecules that a note names at most."""
 
@@ -110,14 +112,27 @@ def check_columns(study: StudyData) -> None:
             if both.sum() < LEAST_IN_FOLD:
                 continue
             labels = study.data.y[both, at]
-            found, words = abs(spearman(labels, values[both])), "|Spearman|"
-            if target.type == "binary" and len(np.unique(labels)) == 2:  # ranks of two values correlate 0.87 at most
-                found, words = max((found, words), (abs(2 * roc_auc(labels, values[both]) - 1), "|2 AUC - 1|"))
+            found, words = _disguise(target, labels, values[both])
             if found > DISGUISED:
                 raise MesomerError(
                     f"The feature column {name!r} is the target {target.name!r} in disguise ({words} {found:.3f}).",
                     "Leave it out of --descriptors: it will not be known for new molecules.",
                 )
+
+
+def _disguise(target: Target, labels: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[float, str]:
+    """How well the values tell the labels, and the words for it; of several classes the one best told from the rest."""
+    found = [(abs(spearman(labels, values)), "|Spearman|")]
+    present = np.unique(labels)
+    if target.type == "binary" and len(present) == 2:  # ranks of two values correlate 0.87 at most
+        found.append((abs(2 * roc_auc(labels, values) - 1), "|2 AUC - 1|"))
+    if target.type == "multiclass" and len(present) > 1:  # numbers of classes are their alphabet, not an order
+        for at in present:
+            mine = labels == at
+            if LEAST_TO_TELL <= mine.sum() <= len(labels) - LEAST_TO_TELL:
+                words = f"|2 AUC - 1| {target.classes[int(at)]!r} against the rest"
+                found.append((abs(2 * roc_auc(mine, values) - 1), words))
+    return max(found, key=lambda one: -1.0 if one[0] != one[0] else one[0])
 
 
 def check_splits(study: StudyData, split: str, drawn: Sequence[Split], repeats: int, folds: int) -> list[Check]:

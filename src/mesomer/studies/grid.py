@@ -32,8 +32,9 @@ _DEFINED = {"network": "networks", "corpus": "corpora", "pretraining": "pretrain
 _KEYS = ("name", "about", "sets", "base", "vary", "also", "product", "study", *_DEFINED.values())
 STUDY_KEYS = (
     "repeats", "folds", "trials", "epochs", "batch_size", "patience", "label_shares", "arms", "seed", "precision",
-    "settings",
+    "settings", "zone", "repeat_error",
 )  # fmt: skip
+_SET_KEYS = ("table", "targets", "smiles_column")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Grid:
     finetunings: Mapping[str, Mapping[str, Any]]
     also: tuple[Mapping[str, str], ...] = ()
     """Further points, each by all that differs from the base: an objective that one network alone has, say."""
+    columns: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Of the sets that say their own: `targets` and `smiles_column`."""
 
     def points(self) -> list[Point]:
         """All points: the base first, then factor by factor, or the whole product; further ones last."""
@@ -127,9 +130,11 @@ def grid_of(content: Any, where: str) -> Grid:
     for key in content.get("study") or {}:
         if key not in STUDY_KEYS:
             raise unknown_name(f"setting of the studies in the grid {where}", str(key), STUDY_KEYS)
+    sets = [_set_of(entry, where) for entry in content["sets"]]
     grid = Grid(
         name=str(content["name"]), about=str(content.get("about", "")),
-        sets=tuple(map(str, content["sets"])), base={"finetuning": "default", "features": "basic"} | content["base"],
+        sets=tuple(table for table, _ in sets), columns={table: said for table, said in sets if said},
+        base={"finetuning": "default", "features": "basic"} | content["base"],
         vary={factor: tuple(map(str, values)) for factor, values in (content.get("vary") or {}).items()},
         product=bool(content.get("product", False)), study=content.get("study") or {},
         networks=content["networks"], corpora=content["corpora"],
@@ -141,7 +146,34 @@ def grid_of(content: Any, where: str) -> Grid:
     return grid
 
 
+def _set_of(entry: Any, where: str) -> tuple[str, dict[str, Any]]:
+    """The table of an entry under `sets`, and the columns that it names."""
+    if not isinstance(entry, Mapping):
+        return str(entry), {}
+    for key in entry:
+        if key not in _SET_KEYS:
+            raise unknown_name(f"setting of a set in the grid {where}", str(key), _SET_KEYS)
+    if not entry.get("table"):
+        raise MesomerError(
+            f"A set of the grid {where} is {dict(entry)}.", "Write {table: FILE, targets: [COLUMN]}, or its name alone."
+        )
+    said = {key: entry[key] for key in _SET_KEYS[1:] if entry.get(key)}
+    if "targets" in said:
+        targets = said["targets"]
+        said["targets"] = [targets] if isinstance(targets, str) else list(map(str, targets))
+    return str(entry["table"]), said
+
+
+def set_folder(one: str) -> str:
+    """The name of a set's folder."""
+    return Path(one).name.split(".")[0]
+
+
 def _check(grid: Grid, where: str) -> None:
+    folders = [set_folder(one) for one in grid.sets]
+    for at, name in enumerate(folders):
+        if name in folders[:at]:
+            raise MesomerError(f"Two sets of the grid {where} are called {name}.", "Give one file another name.")
     for factor in (*grid.base, *grid.vary, *(factor for values in grid.also for factor in values)):
         if factor not in FACTORS:
             raise unknown_name(f"factor in the grid {where}", factor, FACTORS)

@@ -76,12 +76,12 @@ class GridModels:
         rest = {key: value for key, value in stage.items() if key not in ("labels", "targets", "molecules")}
         table, targets = self._labels(stage)
         options = FinetuneOptions(scratch=before is None, accelerator=self.accelerator, seed=_SEED, **rest)
-        model = self._fresh(point) if before is None else before
+        model = self.fresh(point) if before is None else before
         finetune(
             str(table), targets=targets, output=output, model=str(model), split="random", repeats=1, options=options
         )
 
-    def _fresh(self, point: Point) -> Path:
+    def fresh(self, point: Point) -> Path:
         """A model folder that describes the network; its weights are not used."""
         method, options = self._network(point)
         path = self.folder / "networks" / _digest([method, options])
@@ -119,7 +119,8 @@ class GridModels:
         path = self.folder / "labels" / f"{_digest([name, targets, stage.get('molecules'), list(self.grid.sets)])}.csv"
         if not path.exists():
             if self._known is None:
-                self._known = {key for one in self.grid.sets for key in _skeletons(resolve_data(one))}
+                columns = {one: self.grid.columns.get(one, {}).get("smiles_column") for one in self.grid.sets}
+                self._known = {key for one, name in columns.items() for key in _skeletons(resolve_data(one), name)}
             _without(source, targets, self._known, stage.get("molecules"), path)
         return path, targets
 
@@ -144,9 +145,9 @@ def _draw(source: str, count: int | None, seed: int, path: Path) -> None:
         writer.writerows([text] for text in smiles)
 
 
-def _skeletons(source: str) -> set[str]:
+def _skeletons(source: str, smiles_column: str | None) -> set[str]:
     found: set[str] = set()
-    for chunk in open_table(source).chunks(parse=True):
+    for chunk in open_table(source, smiles_column).chunks(parse=True):
         assert chunk.mols is not None
         mols = [chunk.mols[at] for at in chunk.good]
         found |= {skeleton(key) for key in inchi_keys([mol for mol in mols if mol is not None], chunk_texts(chunk))}

@@ -1,7 +1,8 @@
 """From the cells to the tables: `results.csv` and `predictions.csv`, made anew from what is finished.
 
 Decided: scores are computed here and nowhere else, from the stored predictions and `molecules.csv`; so they can be made
-again without training. Cells of parts that lie beside each other in one folder are read together.
+again without training. Cells of parts that lie beside each other in one folder are read together. A row of a cell that
+is gone stays in the tables: without cells a study is reported from them alone, and no table is replaced by less.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -129,20 +131,77 @@ def write_tables(folder: Path) -> dict[str, Any]:
     """Makes both tables from the finished cells, and notes in `study.json` how many there are; returns that file."""
     facts = read_facts(folder)
     design = Design.from_json(facts["design"])
-    molecules = read_stored_molecules(folder / "molecules.csv", stored_targets(facts))
-    overlap = read_json(folder / "overlap.json")
-    known = None if overlap is None else set(overlap["skeleton"])
     found = finished_cells(folder, design)
-    _write_csv(folder / "results.csv", COLUMNS, _result_rows(found, molecules, known))
-    _write_predictions(folder, found, molecules)
+    lost = _tabled(folder, {_key(cell) for cell in found})
+    if found:
+        molecules = read_stored_molecules(folder / "molecules.csv", stored_targets(facts))
+        overlap = read_json(folder / "overlap.json")
+        known = None if overlap is None else set(overlap["skeleton"])
+        results, predictions = _result_rows(found, molecules, known), _prediction_rows(found, molecules)
+        count = sum(len(one["rows"]) for one in found.values()) * len(molecules.labels.targets)
+    else:
+        results, predictions, count = iter(()), iter(()), 0
+    if found or any(place != folder for place in lost.values()):
+        _write_csv(folder / "results.csv", COLUMNS, chain(results, _kept(folder, "results", COLUMNS, lost)))
+        kept = _kept(folder, "predictions", PREDICTION_COLUMNS, lost)
+        _write_predictions(folder, chain(predictions, kept), count)
+    elif not (folder / "results.csv").exists():
+        _write_csv(folder / "results.csv", COLUMNS, results)
     parameters: dict[str, int] = {}
     for cell, one in found.items():
         if one["parameters"] is not None and cell.labels is None:
             parameters[cell.arm] = max(one["parameters"], parameters.get(cell.arm, 0))
-    arms = [arm | {"parameters": parameters.get(arm["name"])} for arm in facts["arms"]]
-    facts |= {"arms": arms, "cells": {"planned": len(cells_of(design, lambda cell: 0.0)), "finished": len(found)}}
+    arms = [arm | {"parameters": parameters.get(arm["name"], arm.get("parameters"))} for arm in facts["arms"]]
+    planned = cells_of(design, lambda cell: 0.0)
+    finished = sum(cell in found or _key(cell) in lost for cell in planned)
+    facts |= {"arms": arms, "cells": {"planned": len(planned), "finished": finished}}
     write_json(folder / "study.json", facts)
     return facts
+
+
+def _key(cell: Cell) -> tuple[str, ...]:
+    """A cell as the tables name it."""
+    return (cell.split, str(cell.repeat), str(cell.fold), cell.arm, "" if cell.labels is None else str(cell.labels))
+
+
+def _tabled(folder: Path, found: Container[tuple[str, ...]]) -> dict[tuple[str, ...], Path]:
+    """Cells that stand in a table but are not found, and the first folder in whose table they stand."""
+    lost: dict[tuple[str, ...], Path] = {}
+    for place in part_folders(folder):
+        for key, _ in _table_rows(place / "results.csv"):
+            if key not in found:
+                lost.setdefault(key, place)
+    return lost
+
+
+def _kept(folder: Path, name: str, columns: Sequence[str], lost: Mapping[tuple[str, ...], Path]) -> Iterator[list[Any]]:
+    """The rows of the lost cells in `results` or `predictions`."""
+    for place in part_folders(folder):
+        if place not in lost.values():
+            continue
+        path = next((p for p in (place / f"{name}.csv.gz", place / f"{name}.csv") if p.is_file()), None)
+        for key, row in () if path is None else _table_rows(path):
+            if lost.get(key) == place:
+                yield [row.get(column, "") for column in columns]
+
+
+def _table_rows(path: Path) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]:
+    """Cell and row of each line of a table, which may be several files joined end to end."""
+    if not path.is_file():
+        return
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as handle:
+            lines = csv.reader(handle)
+            head = next(lines, [])
+            for line in lines:
+                if not line or line == head:
+                    continue
+                row = dict(zip(head, line, strict=True))
+                yield tuple(row[name] for name in COLUMNS[:5]), row
+    except (OSError, EOFError, ValueError, KeyError, csv.Error) as error:
+        raise MesomerError(
+            f"{path} cannot be read: {error}.", "Restore it; or remove it, if the folder has all its cells."
+        ) from error
 
 
 def _result_rows(
@@ -160,7 +219,7 @@ def _result_rows(
         for target, figures in whole.items():
             for metric, value in figures.items():
                 yield [
-                    *cell[:4], "" if cell.labels is None else cell.labels, target, metric, _number(value),
+                    *_key(cell), target, metric, _number(value),
                     "" if outside is None else _number(outside[target][metric]), sizes["train"], sizes["valid"],
                     sizes["test"], "" if novel is None else int(novel.sum()), f"{one['seconds']:.3f}",
                     len(one["trials"]), "" if one["setting"] is None else json.dumps(one["setting"], sort_keys=True),
@@ -176,12 +235,10 @@ def _part_scores(
     return scores(labels, positions[part], predicted[part])
 
 
-def _write_predictions(folder: Path, found: Mapping[Cell, Mapping[str, Any]], molecules: Molecules) -> None:
-    targets = molecules.labels.targets
-    count = sum(len(one["rows"]) for one in found.values()) * len(targets)
+def _write_predictions(folder: Path, rows: Iterator[list[Any]], count: int) -> None:
     plain, packed = folder / "predictions.csv", folder / "predictions.csv.gz"
     wanted, other = (packed, plain) if count > LARGE_TABLE else (plain, packed)
-    _write_csv(wanted, PREDICTION_COLUMNS, _prediction_rows(found, molecules))
+    _write_csv(wanted, PREDICTION_COLUMNS, rows)
     other.unlink(missing_ok=True)
 
 
@@ -189,7 +246,7 @@ def _prediction_rows(found: Mapping[Cell, Mapping[str, Any]], molecules: Molecul
     places, labels = molecules.places, molecules.labels
     columns = class_columns(labels.targets)
     for cell, one in found.items():
-        head = [*cell[:4], "" if cell.labels is None else cell.labels]
+        head = _key(cell)
         for row, values, similarity in zip(one["rows"], one["predicted"], one["similarity"], strict=True):
             truth = labels.y[places[row]]
             for at, (target, place) in enumerate(columns):

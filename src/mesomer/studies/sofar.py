@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mesomer.statistics import mean_ratio, paired_gains, resampled_t
+from mesomer.statistics.verdicts import NO_SPREAD
 from mesomer.studies.cells import cell_path, read_cell
 from mesomer.studies.design import Cell, Design
 from mesomer.studies.prepare import Prepared
@@ -55,9 +56,10 @@ class SoFar:
         ratio = mean_ratio([test for test, _ in sizes], [train for _, train in sizes])
         found_t = resampled_t(paired_gains(first, second, self._labels.better), ratio)
         low, high = found_t.interval()
+        ends = f"95 % interval {low:.3g} to {high:.3g}" if low == low else f"no interval: {NO_SPREAD}"
         return (
             f"So far, {cell.split} splits, {len(both)} folds: {self._pair[0]} against {self._pair[1]}, "
-            f"gain in {self._labels.metric} {found_t.mean:.3g} (95 % interval {low:.3g} to {high:.3g})."
+            f"gain in {self._labels.metric} {found_t.mean:.3g} ({ends})."
         )
 
     def _note(self, cell: Cell, found: Mapping[str, Any]) -> None:
