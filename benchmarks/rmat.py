@@ -140,7 +140,7 @@ def print_featurizing(data: Data, published: Published | None, encoder: RMat, ro
 
     def embedded(texts: Sequence[str]) -> None:
         mols = [Chem.MolFromSmiles(text) for text in texts]
-        collate([placed(featurize(mol), mol) for mol in mols])
+        collate([placed(featurize(mol), mol)[0] for mol in mols])
 
     contestants: dict[str, Callable[[], object]] = {
         "ours, coordinates given": _by_parts(data.batch, data.parts),

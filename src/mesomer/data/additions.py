@@ -22,8 +22,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mesomer.chem.graph import GraphArrays
-from mesomer.data.card import corpus_readme
-from mesomer.data.corpus import CARD, Corpus, read_card, shard_name, sidecar_name
+from mesomer.data.card import corpus_readme, file_record, write_card
+from mesomer.data.corpus import Corpus, read_card, shard_name, sidecar_name
 from mesomer.data.named_columns import (
     numbered_blocks,
     read_contexts,
@@ -33,7 +33,7 @@ from mesomer.data.named_columns import (
 )
 from mesomer.data.shards import SHARD_FORMAT, Column, Molecules, blocks_of, open_arrow, sidecar_batch, write_arrow
 from mesomer.errors import unknown_name
-from mesomer.files import atomic_write, sha256_of
+from mesomer.files import atomic_write
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -356,9 +356,9 @@ def record_addition(corpus: Corpus, name: str) -> None:
     for part in ("train", "held_out"):
         for number in range(len(corpus.shards(part))):
             path = corpus.path / sidecar_name(part, number, name)
-            files.append(_file_record(path))
+            files.append(file_record(path))
     if addition.contexts is not None:
-        files.append(_file_record(corpus.path / vocabulary_name(name)))
+        files.append(file_record(corpus.path / vocabulary_name(name)))
     card: dict[str, Any] = read_card(corpus.path)
     entry = {
         "version": addition.version,
@@ -396,13 +396,3 @@ def _told(corpus: Corpus, name: str) -> dict[str, int]:
                 return {}
             total.update(json.loads(stamps[_COUNTS.encode()]))
     return dict(total)
-
-
-def _file_record(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Writes the card of a corpus."""
-    with atomic_write(folder / CARD) as temporary:
-        temporary.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mesomer.chem.schema import SCHEMA_VERSION
-from mesomer.data.corpus import BLOCK, CORPUS_FORMAT
+from mesomer.data.corpus import BLOCK, CARD, CORPUS_FORMAT
 from mesomer.data.disk import gigabytes
 from mesomer.data.duplicates import HELD_OUT_SHARE
 from mesomer.data.tables import Table
+from mesomer.files import atomic_write, sha256_of
 
 
 def corpus_card(
@@ -136,3 +137,14 @@ Duplicates: {card["settings"]["duplicate_rule"]}.
 `corpus.json` says the same as this page, and more, for programs.
 Pre-train with `mesomer pretrain FOLDER --method NAME --output RUN`.
 """
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """What a card says of a file beside it."""
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Writes the card of a corpus."""
+    with atomic_write(folder / CARD) as temporary:
+        temporary.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ import numpy as np
 
 from mesomer.data import additions as added
 from mesomer.data.assemble import ShardTask, finished_record, make_shard, parts_path, plan_shards
-from mesomer.data.card import corpus_card, corpus_readme
+from mesomer.data.card import corpus_card, corpus_readme, write_card
 from mesomer.data.chunks import (
     CHUNK_ROWS,
     ChunkTask,
@@ -233,7 +233,7 @@ class _Work:
                 )
                 with atomic_write(run.path / "README.md") as temporary:
                     temporary.write_text(corpus_readme(card), encoding="utf-8")
-                added.write_card(run.path, card)
+                write_card(run.path, card)
         corpus = Corpus.open(run.path, extras=())
         run.finish({name: corpus.card[name] for name in ("molecules", "train", "held_out", "duplicates", "rejected")})
         return corpus
