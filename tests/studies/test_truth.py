@@ -76,17 +76,16 @@ def test_a_planted_effect_is_found(study_of, monkeypatch):
 
 
 def test_shuffled_labels_teach_nothing(study_of, monkeypatch):
-    rng = np.random.default_rng(1)
-    study = study_of(rng.permutation([0, 1] * 60).tolist())
+    """Three shufflings: one set of labels may go with the size of the molecules by chance, in all its folds alike."""
+    studies = [study_of(np.random.default_rng(seed).permutation([0, 1] * 60).tolist(), seed) for seed in (1, 2, 3)]
     for arm in ("ecfp_forest", "ecfp_boosting", "frozen_linear", "random"):
         scores = []
-        for fold in range(FOLDS):
+        for study, fold in itertools.product(studies, range(FOLDS)):
             cell = Cell("random", 0, fold, arm)
             one = evaluate(study, cell, TRAINING)
             scores.append(headline(Labels(study.data.targets, study.data.y), study.split_of(cell).test,
                                    np.array(one["predicted"])))  # fmt: skip
-        # four arms are looked at, and none may be beyond chance
-        low, high = resampled_t(np.array(scores) - 0.5, fold_ratio(FOLDS)).interval(comparisons=4)
+        low, high = resampled_t(np.array(scores) - 0.5, fold_ratio(FOLDS)).interval()
         assert low <= 0 <= high, arm
 
 

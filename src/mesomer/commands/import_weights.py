@@ -40,7 +40,7 @@ def _text(facts: dict[str, Any], output: str) -> str:
     for name, reason in facts["left_out"].items():
         reasons.setdefault(reason, []).append(name)
     lines = [f"{facts['checkpoint']} is {facts['what']}, sha256 {facts['sha256']}."]
-    lines += [f"Given: {given}." for given in facts.get("given", [])]
+    lines += [f"Given: {given}." for given in facts["given"]]
     lines += [f"Assumed: {assumed}." for assumed in facts["assumed"]]
     lines.append(
         f"{facts['used']} tensors used, {facts['parameters']:,} parameters; {len(facts['left_out'])} tensors left out."
