@@ -38,7 +38,7 @@ from mesomer.training.context import Context
 from mesomer.training.finetune_cell import Cells, molecule_vectors
 from mesomer.training.finetune_plan import FinetuneOptions, PropertyData, plan_cells
 from mesomer.training.predictor import fresh_encoder
-from mesomer.training.probe import fit_linear
+from mesomer.training.probe import fit_linear, linear_inputs
 from mesomer.training.scaling import Scaling
 
 SETS = ("biogen_hlm", "biogen_rlm", "estrogen-alpha", "metstab-high")
@@ -93,7 +93,7 @@ def linear_score(encoder: Encoder, probe_set: ProbeSet, context: Context) -> flo
 def linear_fold_score(vectors: NDArray[np.float64], data: PropertyData, fold: Split) -> float:
     """The left-out score of one fold; both figures are the same for scaled labels and for logits."""
     truth = Scaling.of_targets(data.y[fold.train], data.outputs).apply(data.y)
-    inputs = Scaling.fit(vectors[fold.train]).apply(vectors)
+    inputs = linear_inputs(Scaling.fit(vectors[fold.train]), vectors)
     weights, offsets = fit_linear(inputs, truth, data.targets, fold)
     return part_score(replace(data, y=truth), fold.test, inputs[fold.test] @ weights.T + offsets, metric_of(data))
 

@@ -29,6 +29,7 @@ from mesomer.commands.pretrain import pretrain
 from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write, sha256_of
+from mesomer.heads import INPUT_BOUND
 from mesomer.machine import machine
 from mesomer.progress import duration, say
 from mesomer.training.checkpoint import load_encoder, load_model
@@ -99,9 +100,9 @@ def row_of(name: str, runs: Path, sets: Sequence[ProbeSet], context: Context) ->
     kept = folder / "probe_sets.json"
     weights = sha256_of(folder / "encoder" / "model.safetensors")
     found: Row = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    if found.get("weights") != weights or found.get("molecules") != _sizes(sets):
-        scores = scored(load_encoder(str(folder)), sets, context)
-        found = {"weights": weights, "molecules": _sizes(sets), "scores": scores}
+    kind = {"weights": weights, "molecules": _sizes(sets), "input_bound": INPUT_BOUND}
+    if any(found.get(name) != value for name, value in kind.items()):
+        found = {**kind, "scores": scored(load_encoder(str(folder)), sets, context)}
         with atomic_write(kept) as temporary:
             temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return {"passes": passes, "seconds": seconds, "scores": found["scores"]}

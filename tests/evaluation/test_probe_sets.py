@@ -36,6 +36,16 @@ def test_numbers_that_vectors_hold_score_high_and_shuffled_ones_do_not(tmp_path,
     assert probe_sets.linear_score(small_encoder(), probe_set(tmp_path, shuffled), context) < 0.2
 
 
+def test_a_column_that_hardly_a_molecule_has_ruins_no_score(tmp_path):
+    truth = [heteroatoms(s) + 0.01 * at for at, s in enumerate(molecules(120))]
+    toy = probe_set(tmp_path, truth)
+    vectors = np.stack([np.array(truth), np.zeros(120)], 1)
+    plain = probe_sets.linear_fold_score(vectors, toy.data, toy.folds[0])
+    vectors[toy.folds[0].train[:1], 1] = 1e-3
+    vectors[toy.folds[0].test[:1], 1] = 10.0
+    assert probe_sets.linear_fold_score(vectors, toy.data, toy.folds[0]) > plain - 0.1
+
+
 def test_classes_are_judged_by_the_area_under_the_curve(tmp_path, context):
     counts = [heteroatoms(s) for s in molecules(120)]
     labels = [int(count > np.median(counts)) for count in counts]
