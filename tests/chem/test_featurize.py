@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor
 
 from mesomer.chem import featurize as module
-from mesomer.chem import groups, memory, records
+from mesomer.chem import formats, groups, memory, records
 from mesomer.chem.featurize import (
     featurize,
     featurize_by_interface,
@@ -63,10 +64,11 @@ def test_real_molecules_are_what_rdkit_says(data_folder: Path) -> None:
 
 def test_installed_rdkit_takes_the_fast_path() -> None:
     """If this fails, RDKit changed its byte format: results stay right, but featurising is several times slower until
-    `records.KNOWN_FORMATS` and the patterns are looked at.
+    `chem.records` and its patterns are looked at.
     """
     for smiles in ("CC(=O)Oc1ccccc1C(=O)O", "F/C=C/F", "[13CH3][O-]", "C" * 300 + "/C=C/C1CC1"):
-        assert records.split_records(Chem.MolFromSmiles(smiles)) is not None
+        found = records.split_records(Chem.MolFromSmiles(smiles))
+        assert found is not None and found.version in records.KNOWN_FORMATS
 
 
 def test_large_molecules_take_four_byte_numbers() -> None:
@@ -98,12 +100,64 @@ def test_unexpected_bytes_are_no_records(cut: int) -> None:
             assert len(found.atoms) == mol.GetNumAtoms() and len(found.bonds) == mol.GetNumBonds()
 
 
-def test_another_format_version_is_asked_for_atom_by_atom(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_known_format(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    formats.trusted.cache_clear()
+    monkeypatch.setattr(records, "KNOWN_FORMATS", frozenset())
+    yield
+    formats.trusted.cache_clear()
+
+
+def slow_atoms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Atoms that are asked for one by one from now on."""
+    asked: list[int] = []
+    reading = module.read_atom
+    monkeypatch.setattr(module, "read_atom", lambda atom: asked.append(1) or reading(atom))
+    return asked
+
+
+def test_a_format_that_was_never_tried_is_tried_and_taken(
+    no_known_format: None, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
     mol = Chem.MolFromSmiles("C[C@H](N)C(=O)O")
-    expected = featurize(mol)
-    monkeypatch.setattr(records, "KNOWN_FORMATS", frozenset({(99, 0, 0)}))
-    assert records.split_records(mol) is None
+    first = featurize(mol)
+    asked = slow_atoms(monkeypatch)
+    assert_same(featurize(mol), first)
+    assert not asked and not recwarn.list
+
+
+@pytest.mark.parametrize("fault", ["other charges", "no records"])
+def test_a_format_that_is_misread_is_asked_for_atom_by_atom(
+    no_known_format: None, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    mol = Chem.MolFromSmiles("C[C@H](N)C(=O)O")
+    expected = featurize_by_interface(mol)
+    splitting = records.split_records
+
+    def misread(mol: Chem.Mol) -> records.Records | None:
+        found = splitting(mol)
+        if found is None or (fault == "no records" and mol.GetNumAtoms() > 100):
+            return None
+        return found._replace(atoms=found.atoms[::-1]) if fault == "other charges" else found
+
+    monkeypatch.setattr(module, "split_records", misread)
+    with pytest.warns(UserWarning, match="results are the same, featurising is about three times slower"):
+        assert_same(featurize(mol), expected)
+    asked = slow_atoms(monkeypatch)
     assert_same(featurize(mol), expected)
+    assert len(asked) == mol.GetNumAtoms()
+
+
+def test_the_trial_molecules_have_what_records_can_hold() -> None:
+    mols = [Chem.MolFromSmiles(smiles) for smiles in formats.TRIAL]
+    atoms, bonds = ([part for mol in mols for part in get(mol)] for get in (Chem.Mol.GetAtoms, Chem.Mol.GetBonds))
+    assert {atom.GetFormalCharge() for atom in atoms} >= {-1, 0, 1, 2}
+    assert {atom.GetNumRadicalElectrons() for atom in atoms} >= {0, 1, 2}
+    assert any(atom.GetIsotope() for atom in atoms) and any(atom.GetNoImplicit() for atom in atoms)
+    assert {str(atom.GetChiralTag()) for atom in atoms} >= {"CHI_TETRAHEDRAL_CW", "CHI_TETRAHEDRAL_CCW"}
+    assert {str(bond.GetBondType()) for bond in bonds} == {"SINGLE", "DOUBLE", "TRIPLE", "AROMATIC", "DATIVE"}
+    assert len({str(bond.GetStereo()) for bond in bonds}) > 2 and len({str(bond.GetBondDir()) for bond in bonds}) > 1
+    assert max(mol.GetNumAtoms() for mol in mols) > 255
 
 
 def test_memory_does_not_change_results(monkeypatch: pytest.MonkeyPatch) -> None:

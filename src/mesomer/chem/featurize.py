@@ -4,8 +4,8 @@ The way of a molecule: records (`chem.records`), what RDKit says of each (`chem.
 (rings here, `chem.groups`, `chem.stereo`), arrays. Many molecules share the last step: `graphs_from_smiles` returns
 the arrays of all of them one after the other, as a corpus shard or a batch wants them, in 4/5 of the time.
 
-Decided here: where records cannot be told apart, RDKit is asked atom by atom, with the same result. Stereo labels are
-computed only for molecules with stereo marks.
+Decided here: where records cannot be told apart (or not be trusted, `chem.formats`), RDKit is asked atom by atom, with
+the same result. Stereo labels are computed only for molecules with stereo marks.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from rdkit import Chem
 
 from . import groups
+from .formats import trusted
 from .graph import GraphArrays, MolGraph
 from .memory import (
     AtomEntry,
@@ -108,9 +109,17 @@ def _encode(mol: Chem.Mol | None, reason: str | None) -> tuple[_Parts | None, st
 
 def _parts(mol: Chem.Mol, just_parsed: bool) -> _Parts:
     records = split_records(mol)
-    if records is None:
+    if records is None or not trusted(records.version, _parts_by_records, _parts_by_interface):
         return _parts_by_interface(mol)
     return _assemble(mol, recall_atoms(mol, records.atoms), recall_bonds(mol, records.bonds), records, just_parsed)
+
+
+def _parts_by_records(mol: Chem.Mol) -> _Parts | None:
+    """None where the records cannot be told apart."""
+    records = split_records(mol)
+    if records is None:
+        return None
+    return _assemble(mol, recall_atoms(mol, records.atoms), recall_bonds(mol, records.bonds), records, False)
 
 
 def _parts_by_interface(mol: Chem.Mol) -> _Parts:
@@ -119,7 +128,7 @@ def _parts_by_interface(mol: Chem.Mol) -> _Parts:
     atoms, bonds = list(mol.GetAtoms()), list(mol.GetBonds())
     begins, ends = [bond.GetBeginAtomIdx() for bond in bonds], [bond.GetEndAtomIdx() for bond in bonds]
     pairs = np.array([begins, ends], "<u2").T.tobytes()
-    records = Records((), (), begins, ends, pairs, mol.GetRingInfo().AtomRings())
+    records = Records((0, 0, 0), (), (), begins, ends, pairs, mol.GetRingInfo().AtomRings())
     return _assemble(mol, [read_atom(atom) for atom in atoms], [read_bond(bond) for bond in bonds], records, False)
 
 

@@ -6,8 +6,9 @@ isotope, radicals) is the same for all atoms with the same bytes. So `chem.featu
 once for each *distinct* record and remembers the answer; nothing here interprets a record, it only finds where each
 one ends.
 
-Decided here: any doubt gives None, and the caller asks atom by atom. Doubt is: a version of the byte format that was
-not tried, queries, atom maps, residues, unknown bits, a section that does not end where it must.
+Decided here: any doubt gives None, and the caller asks atom by atom. Doubt is: queries, atom maps, residues, unknown
+bits, a section that does not end where it must. The version of the byte format is handed on: `chem.featurize` trusts
+those that were tried on many molecules, and tries others itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 
-KNOWN_FORMATS = frozenset({(16, 3, 0)})
+Version = tuple[int, int, int]
+KNOWN_FORMATS: frozenset[Version] = frozenset({(16, 3, 0), (16, 4, 0)})
+"""Of RDKit 2026.03 and 2026.09: 63,000 molecules gave the codes that RDKit's interface gives."""
 
 _HEADER = struct.Struct("<IIIIIiiBB")  # endian mark, always 0, version (3), atoms, bonds, flag, tag of the atoms
 _FIXED = (0xDEADBEEF, 0, 0x80, 0x01)
@@ -33,6 +36,7 @@ _NARROW_ATOMS = 255  # up to here an atom number takes one byte, above four
 class Records(NamedTuple):
     """A molecule taken apart. Equal records mean atoms (bonds) in equal state, apart from their surroundings."""
 
+    version: Version
     atoms: Sequence[bytes]
     bonds: Sequence[bytes]
     begins: Sequence[int]
@@ -46,9 +50,10 @@ def split_records(mol: Chem.Mol) -> Records | None:
     blob = mol.ToBinary()
     if len(blob) <= _HEADER.size:
         return None
-    mark, zero, *version, num_atoms, num_bonds, flag, tag = _HEADER.unpack_from(blob)
-    if (mark, zero, flag, tag) != _FIXED or tuple(version) not in KNOWN_FORMATS:
+    mark, zero, major, minor, patch, num_atoms, num_bonds, flag, tag = _HEADER.unpack_from(blob)
+    if (mark, zero, flag, tag) != _FIXED:
         return None
+    version = (major, minor, patch)
     width = 1 if num_atoms <= _NARROW_ATOMS else 4
     atom_pattern, bond_pattern, marked_pattern = _patterns(width)
     start = _HEADER.size
@@ -60,7 +65,7 @@ def split_records(mol: Chem.Mol) -> Records | None:
         return None
     if not num_bonds:
         rings = _rings(blob, position + 1, width)
-        return None if rings is None else Records(atoms, (), (), (), b"", rings)
+        return None if rings is None else Records(version, atoms, (), (), (), b"", rings)
     bonds = bond_pattern.findall(blob, position + 1)[:num_bonds]
     joined = b"".join(bonds)
     if len(bonds) != num_bonds or not blob.startswith(joined, position + 1):
@@ -78,10 +83,11 @@ def split_records(mol: Chem.Mol) -> Records | None:
         begins, ends = bytes([bond[0] for bond in bonds]), bytes([bond[1] for bond in bonds])
         pairs = bytearray(4 * num_bonds)
         pairs[::4], pairs[2::4] = begins, ends
-        return Records(atoms, states, begins, ends, bytes(pairs), rings)
+        return Records(version, atoms, states, begins, ends, bytes(pairs), rings)
     numbers = b"".join([bond[: 2 * width] for bond in bonds])
     wide = np.frombuffer(numbers, "<u4")
-    return Records(atoms, states, wide[::2].tolist(), wide[1::2].tolist(), wide.astype("<u2").tobytes(), rings)
+    ends_of_bonds = wide[::2].tolist(), wide[1::2].tolist()
+    return Records(version, atoms, states, *ends_of_bonds, wide.astype("<u2").tobytes(), rings)
 
 
 def _rings(blob: bytes, position: int, width: int) -> Sequence[Sequence[int]] | None:
