@@ -53,10 +53,11 @@ class StopRequest:
 
 
 @contextmanager
-def stop_signals() -> Iterator[StopRequest]:
+def stop_signals(at_once: bool = False) -> Iterator[StopRequest]:
     """Turns SIGTERM, SIGUSR1 and the first SIGINT into `.requested`; a second SIGINT raises KeyboardInterrupt.
 
-    Outside the main thread Python allows no handlers, and the request stays false.
+    With `at_once` the first one raises `Interrupted`, for work of which nothing is to be saved. Outside the main thread
+    Python allows no handlers, and the request stays false.
     """
     request = StopRequest()
     owner = os.getpid()
@@ -66,6 +67,8 @@ def stop_signals() -> Iterator[StopRequest]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
+        if at_once:
+            raise Interrupted("Interrupted.")
         if request.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.requested = True

@@ -71,6 +71,7 @@ def test_seeds_are_other_conformers():
 def test_what_cannot_be_embedded_is_drawn_within_the_time_limit(monkeypatch):
     mol = Chem.MolFromSmiles(IMPOSSIBLE)
     monkeypatch.setattr(module, "ATTEMPTS", 10**6)
+    monkeypatch.setattr(module, "stereo_is_impossible", lambda *_: False)  # as where no mark is to blame
     start = time.monotonic()
     found = conformer(mol, time_limit=1)
     assert time.monotonic() - start < 20

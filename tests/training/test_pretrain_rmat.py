@@ -5,6 +5,7 @@ other; that an interrupted run ends as if nothing had been.
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from mesomer.data.prepare import add_to_corpus, prepare_corpus
 from mesomer.encoders.base import build_encoder
 from mesomer.errors import MesomerError
 from mesomer.objectives.base import build_objective
+from mesomer.run import Interrupted
 from mesomer.training.checkpoint import load_encoder, load_model
 from mesomer.training.context import Context
 from mesomer.training.loop import StepReport
@@ -70,6 +72,46 @@ def test_the_probe_places_its_molecules(monkeypatch):
         RepresentationProbe(2)._score(encoder, Context.start("cpu", "32"))
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_while_the_probe_is_placed_ends_the_run_at_once(corpus, tmp_path, monkeypatch, name):
+    """Nothing is trained by then: the folder says interrupted, and the same command goes on."""
+    if not hasattr(signal, name):
+        pytest.skip(f"no {name} on this system")
+    add_to_corpus(corpus, ["conformers"], 1, quiet=True)
+    options = SHORT | {"probe_molecules": 50, "max_steps": 1}
+    run = tmp_path / "run"
+
+    def interrupted(*_, **__):
+        signal.raise_signal(getattr(signal, name))
+        pytest.fail("the work went on")
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr("mesomer.training.representation.placed_graphs", interrupted)
+        command(str(corpus), output=str(run), **options)
+    assert json.loads((run / "manifest.json").read_text())["status"] == "interrupted"
+    assert not (run / "metrics.csv").exists() and not (run / "checkpoints").exists()
+    monkeypatch.setattr("mesomer.data.geometry.available_cores", lambda: 1)
+    assert not command(str(corpus), output=str(run), **options)["already_finished"]
+    assert json.loads((run / "manifest.json").read_text())["status"] == "finished"
+
+
+def test_a_model_to_start_from_names_the_encoder(corpus, tmp_path):
+    """Its options too; another method that is asked for is refused, and nothing is written."""
+    encoder = {"hidden_size": 8, "depth": 1}
+    gin = SHORT | {"method": "gin", "encoder": encoder, "max_steps": 1}
+    command(str(corpus), output=str(tmp_path / "first"), **gin)
+    more = {key: value for key, value in gin.items() if key not in ("method", "encoder")} | {"max_steps": 2}
+    command(str(corpus), output=str(tmp_path / "more"), init=str(tmp_path / "first"), **more)
+    found = load_encoder(tmp_path / "more")
+    assert found.name == "gin" and found.config() == load_encoder(tmp_path / "first").config()
+    assert "method: gin\n" in (tmp_path / "more" / "config.yaml").read_text()
+    told = f"{tmp_path / 'first' / 'pretraining'} holds the encoder gin, and --method is rmat."
+    with pytest.raises(MesomerError) as refused:
+        command(str(corpus), output=str(tmp_path / "other"), init=str(tmp_path / "first"), **more | {"method": "rmat"})
+    assert refused.value.message == told and "--method gin" in refused.value.hint
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_corpus_of_structures_needs_no_column(corpus):
     objective = build_objective("motifs", build_encoder("mat", **SMALL))
     opened = Corpus.open(corpus, ())
@@ -99,7 +141,8 @@ def test_the_two_stages_run_alone_and_one_after_the_other(stages: Path, tmp_path
     assert figures.keys() == {"masked_context"} and figures["masked_context"]["values"] > 0
     second = own | {"objective": "descriptors", "max_steps": 2}
     command(str(stages), output=str(tmp_path / "alone"), **second)
-    command(str(stages), output=str(tmp_path / "second"), init=str(tmp_path / "first"), **second)
+    unnamed = {key: value for key, value in second.items() if key != "method"}
+    command(str(stages), output=str(tmp_path / "second"), init=str(tmp_path / "first"), **unnamed)
     assert "Starting from the encoder" in (tmp_path / "second" / "log.txt").read_text()
     before, after, alone = (load_encoder(tmp_path / name).state_dict() for name in ("first", "second", "alone"))
     near, far = (max(float((x - after[name]).abs().max()) for name, x in start.items()) for start in (before, alone))

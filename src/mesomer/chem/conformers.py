@@ -3,7 +3,8 @@
 As published for R-MAT (rmat.md 2.2): hydrogens are added, the molecule is embedded by ETKDG with up to 5,000 attempts,
 relaxed by 200 steps of UFF where it has parameters, hydrogens are taken off again. Where nothing can be embedded, the
 two coordinates of a drawing take the place of three. After 100 attempts in vain the others start from atoms at random
-places, by which long chains get a structure that the published recipe never finds.
+places, by which long chains get a structure that the published recipe never finds. Stereo marks that no ring system
+can have are found out before that (`impossible`).
 
 Decided here: one fixed seed, and the canonical SMILES is what is embedded, so that a molecule has one conformer
 whatever its spelling (of one RDKit release: another one may give another); a time limit, which the published code
@@ -28,6 +29,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
 
 from .graph import MolGraph
+from .impossible import stereo_is_impossible
 from .interrupts import restore_interrupts
 
 CONFORMERS = "conformers"
@@ -51,6 +53,7 @@ CROWDED, CROWDED_FRAGMENTS = 0.5, 1.5
 _STEPS_AT_A_TIME = 20  # a restarted minimisation is slower, so the clock is asked in large molecules only
 _LARGE = 200
 _SLICE = PLAIN_ATTEMPTS
+_CORE_ATTEMPTS, _PLAIN_CORE_ATTEMPTS = 100, 20  # ring systems that can be had take few (docs/diary.md)
 _TRIAL = 4  # attempts by whose cost is known how many fit into the time
 _PATIENCE = 10  # RDKit's limit is wall clock, so it is the last resort only
 _SHORTEST = 1e-6
@@ -158,6 +161,8 @@ def _in_space(mol: Chem.Mol, seed: int, time_limit: float) -> tuple[np.ndarray |
         embedded = _embed(whole, seed, plain, time_limit / 2, anywhere=False)
         late = embedded is None
         if not embedded and plain < ATTEMPTS:
+            if _is_impossible(whole, seed, end):
+                return None, DRAWN, False
             left = end - time.thread_time()
             embedded = _embed(whole, seed, ATTEMPTS - plain, left, anywhere=True) if left > 0 else None
             late = late or embedded is None
@@ -169,6 +174,19 @@ def _in_space(mol: Chem.Mol, seed: int, time_limit: float) -> tuple[np.ndarray |
     late = late or relaxed is None
     found = whole.GetConformer().GetPositions()[: mol.GetNumAtoms()]
     return (found, RELAXED if relaxed else EMBEDDED, late) if np.isfinite(found).all() else (None, DRAWN, late)
+
+
+def _is_impossible(whole: Chem.Mol, seed: int, end: float) -> bool:
+    """Whether the stereo marks of a ring system rule out any conformer, as far as half the time left can tell."""
+    end -= (end - time.thread_time()) / 2
+
+    def embeds(core: Chem.Mol, attempts: int) -> bool | None:
+        left = end - time.thread_time()
+        return _embed(core, seed, attempts, left, anywhere=True) if left > 0 else None
+
+    return stereo_is_impossible(
+        whole, lambda core: embeds(core, _CORE_ATTEMPTS), lambda core: embeds(core, _PLAIN_CORE_ATTEMPTS)
+    )
 
 
 def _embed(mol: Chem.Mol, seed: int, attempts: int, seconds: float, anywhere: bool) -> bool | None:

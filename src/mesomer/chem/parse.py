@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 from rdkit import Chem, rdBase
 
+from .positions import unusable_positions
 from .schema import MAX_ATOMS, MAX_ISOTOPE
 from .stereo import older_perception
 
@@ -24,7 +24,6 @@ EMPTY = "empty"
 CANNOT_PARSE = "cannot parse"
 NO_HEAVY_ATOMS = "no heavy atoms"
 TOO_LONG = f"longer than {MAX_CHARACTERS:,} characters"
-NO_COORDINATES = "coordinates are no finite numbers"
 NOT_IN_SCHEMA = "element not in schema"
 CANNOT_SANITISE = "RDKit cannot sanitise it"
 
@@ -64,11 +63,7 @@ def is_missing(text: str) -> bool:
 def check_mol(mol: Chem.Mol, max_atoms: int = DEFAULT_MAX_ATOMS) -> str | None:
     """The reason for refusing a ready molecule, or None."""
     reason = _check_size(mol, max_atoms) or (NOT_IN_SCHEMA if _outside_schema(mol) else None)
-    if reason is None and mol.GetNumConformers():
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(mol.GetConformer().GetPositions().astype(np.float32)).all()
-        reason = None if finite else NO_COORDINATES
-    return reason
+    return reason or unusable_positions(mol)
 
 
 def as_parsed(mol: Chem.Mol) -> tuple[Chem.Mol | None, str | None]:

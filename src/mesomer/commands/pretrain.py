@@ -9,7 +9,7 @@ def pretrain(
     corpus: str,
     *,
     output: str,
-    method: str = "batmannet",
+    method: str | None = None,
     objective: str | None = None,
     size: str | None = None,
     encoder: dict[str, Any] | None = None,
@@ -49,12 +49,12 @@ def pretrain(
     Args:
         corpus: Folder that `mesomer prepare` made.
         output: Run folder; holds `encoder/`, `pretraining/`, `report.html`, `metrics.csv`.
-        method: The encoder, for example batmannet.
+        method: The encoder, for example batmannet; that of --init if not given, or batmannet without it.
         objective: What it learns from; the method's own if not given.
         size: Named size of the encoder; its first one if not given.
         encoder: Single options of the encoder, as `--encoder.hidden_size 128`.
         objective_options: Single options of the objective, as `--objective_options.mask_ratio 0.5`.
-        init: Model or run folder, or bundled name, whose weights to start from.
+        init: Model or run folder, or bundled name, whose encoder and weights to start from.
         epochs: Passes through the corpus; 10 if neither this nor max_steps is given.
         max_steps: Optimiser steps after which to end.
         max_minutes: Minutes of training after which to end early, with everything written.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,69 +28,18 @@ from mesomer.progress import Progress
 from mesomer.run import RunFolder
 from mesomer.training.checkpoint import ModelFolder, encoder_of, load_model, load_state, save_model
 from mesomer.training.context import Context
-from mesomer.training.loop import FitResult, Listener, LoopOptions, StepReport, fit
+from mesomer.training.loop import FitResult, Listener, StepReport, fit
 from mesomer.training.model_keys import FILE as KEYS_FILE
 from mesomer.training.model_keys import Carried, keys_to_carry
 from mesomer.training.objective_trainee import ObjectiveTrainee
 from mesomer.training.pretrain_card import Facts, model_card, summary_text
-from mesomer.training.representation import MOLECULES, RepresentationProbe
+from mesomer.training.pretrain_options import PretrainOptions, method_of
+from mesomer.training.representation import RepresentationProbe
 from mesomer.training.state import LoopState
-from mesomer.training.trainee import at_least_one
+
+__all__ = ["FIGURES", "PretrainOptions", "Pretrained", "build", "pretrain", "take_heads"]
 
 FIGURES = "figures.json"
-DEFAULT_EPOCHS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainOptions:
-    """What to train and how; the loop's options by their names, `None` where the method or the corpus decides."""
-
-    method: str = "batmannet"
-    objective: str | None = None
-    size: str | None = None
-    encoder: Mapping[str, Any] = field(default_factory=dict)
-    objective_options: Mapping[str, Any] = field(default_factory=dict)
-    init: str | None = None
-    epochs: int | None = None
-    max_steps: int | None = None
-    max_minutes: float | None = None
-    atoms_per_batch: int = 4096
-    accumulate: int = 1
-    schedule: str = "exponential"
-    init_lr: float = 1e-4
-    max_lr: float = 1e-3
-    final_lr: float = 1e-4
-    warmup_epochs: float = 0.5
-    optimizer: str = "adam"
-    weight_decay: float = 0.0
-    clip: float | None = 1.0
-    patience: int | None = None
-    validate_steps: int | None = 2000
-    validate_molecules: int = 20_000
-    probe_molecules: int = MOLECULES
-    log_steps: int = 50
-    save_minutes: float = 5.0
-    precision: str = "auto"
-    accelerator: str = "auto"
-    strategy: str = "ddp"
-    seed: int = 0
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("atoms_per_batch", "accumulate", "validate_molecules", "threads"):
-            at_least_one(name, getattr(self, name))
-        if self.probe_molecules and self.probe_molecules < 50:
-            raise MesomerError(f"--probe_molecules is {self.probe_molecules}.", "Give at least 50, or 0 for no probe.")
-        self.loop()
-
-    def loop(self) -> LoopOptions:
-        """The loop's part of the options."""
-        shared = {
-            name: getattr(self, name) for name in inspect.signature(LoopOptions).parameters if hasattr(self, name)
-        }
-        if self.epochs is None and self.max_steps is None:
-            shared["epochs"] = DEFAULT_EPOCHS
-        return LoopOptions(**{**shared, "keep_best": True})
 
 
 @dataclass(frozen=True)
@@ -122,6 +71,7 @@ def pretrain(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     start = load_model(options.init, ("pretraining", "encoder", "model")) if options.init is not None else None
+    options = replace(options, method=method_of(options, start))
     objective = build(options, start)
     store = Corpus.open(corpus, objective.batch_columns(Corpus.open(corpus, ())))
     if store.num_held_out == 0:
@@ -177,13 +127,15 @@ def build(options: PretrainOptions, start: ModelFolder | None = None) -> Objecti
     """The objective with its encoder, whose weights are random or those of `start`; the heads are new, with the options
     of `start` if it was trained on the same objective.
     """
+    method = method_of(options, start)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         if start is None:
-            return _build_objective(options, build_encoder(options.method, **_encoder_options(options)), {})
+            encoder = build_encoder(method, **_encoder_options(options, method))
+            return _build_objective(options, encoder, {})
         encoder = _encoder_from(options, start)
         described = start.config.get("objective") or {}
-        name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
+        name = options.objective or DEFAULT_OBJECTIVE.get(encoder.name)
         goes_on = start.kind == "pretraining" and described.get("name") == name
         # behind a new summary the heads are made anew, too
         added = encoder.summary is not None and not start.config["encoder"].get("config", {}).get("summary")
@@ -215,9 +167,9 @@ def take_heads(objective: Objective, start: ModelFolder) -> str:
 
 
 def _build_objective(options: PretrainOptions, encoder: Encoder, before: Mapping[str, Any]) -> Objective:
-    name = options.objective or DEFAULT_OBJECTIVE.get(options.method)
+    name = options.objective or DEFAULT_OBJECTIVE.get(encoder.name)
     if name is None:
-        raise MesomerError(f"The method {options.method} has no objective of its own.", "Name one with --objective.")
+        raise MesomerError(f"The method {encoder.name} has no objective of its own.", "Name one with --objective.")
     given = options.objective_options
     merged = {
         key: {**before[key], **value} if isinstance(value, Mapping) and isinstance(before.get(key), Mapping) else value
@@ -234,28 +186,23 @@ def _build_objective(options: PretrainOptions, encoder: Encoder, before: Mapping
     return objective
 
 
-def _encoder_options(options: PretrainOptions) -> dict[str, Any]:
+def _encoder_options(options: PretrainOptions, method: str) -> dict[str, Any]:
     """The encoder's options by its size and what was given beside it."""
-    known_sizes = sizes(options.method)
+    known_sizes = sizes(method)
     size = options.size or next(iter(known_sizes))
     if size not in known_sizes:
-        raise unknown_name(f"size of {options.method}", size, known_sizes)
-    known = set(inspect.signature(ENCODERS[options.method]).parameters)
+        raise unknown_name(f"size of {method}", size, known_sizes)
+    known = set(inspect.signature(ENCODERS[method]).parameters)
     for name in options.encoder:
         if name not in known:
-            raise unknown_name(f"option of the encoder {options.method}", name, known)
+            raise unknown_name(f"option of the encoder {method}", name, known)
     return {**known_sizes[size], **options.encoder}
 
 
 def _encoder_from(options: PretrainOptions, start: ModelFolder) -> Encoder:
     """The encoder of a model, which has to be what was asked for beside it."""
     encoder = encoder_of(start)
-    if encoder.name != options.method:
-        raise MesomerError(
-            f"{start.path} holds the encoder {encoder.name}, and --method is {options.method}.",
-            f"Give --method {encoder.name}.",
-        )
-    asked = _encoder_options(options) if options.size else dict(options.encoder)
+    asked = _encoder_options(options, encoder.name) if options.size else dict(options.encoder)
     if asked.get("summary") and encoder.summary is None:
         encoder = encoder.with_summary(asked["summary"])
     for name, value in asked.items():
@@ -321,15 +268,15 @@ class _Pretraining:
             extras=self.objective.batch_columns(self.corpus),
             length_buckets=self.objective.encoder.length_buckets,
         )
+        placing = self.objective.encoder.needs_coordinates
+        probe = RepresentationProbe(options.probe_molecules, placing) if options.probe_molecules else None
         trainee = ObjectiveTrainee(
             self.objective,
             self.corpus,
             options.seed,
             atoms_per_batch=options.atoms_per_batch,
             limit=options.validate_molecules,
-            probe=RepresentationProbe(options.probe_molecules, self.objective.encoder.needs_coordinates)
-            if options.probe_molecules
-            else None,
+            probe=probe,
         )
         per_step = self.corpus.num_train / max(batches.steps(0), 1)
         parameters = sum(parameter.numel() for parameter in self.objective.encoder.parameters())
@@ -346,6 +293,8 @@ class _Pretraining:
                 "The summary behind the pooled rows is not trained by this objective and stays as it is; "
                 "objectives on labels of the molecule train it (for example +descriptors)."
             )
+        if probe is not None:
+            probe.prepare(context)
         with Progress(None, "molecules", "pre-training") as bar:
             listener = _Teller(run, bar, per_step, lambda: trainee.probe_score(context))
             result = fit(trainee, batches, options.loop(), run.path / "checkpoints", context=context, listener=listener)

@@ -77,7 +77,7 @@ class Facts:
         held_out = corpus.num_held_out
         gpu = f", {found['gpus'][0]}" if context.device.type == "cuda" and found["gpus"] else ""
         return cls(
-            method=options.method,
+            method=objective.encoder.name,
             objective=objective.name,
             parameters=parameters,
             train_molecules=corpus.num_train,

@@ -22,6 +22,7 @@ from mesomer.chem.parse import parse_smiles
 from mesomer.data.geometry import placed_graphs
 from mesomer.encoders.base import Encoder
 from mesomer.metrics import r2
+from mesomer.run import stop_signals
 from mesomer.training.context import Context
 from mesomer.training.probe import linear_inputs
 from mesomer.training.scaling import Scaling
@@ -37,6 +38,16 @@ class RepresentationProbe:
     def __init__(self, molecules: int = MOLECULES, coordinates: bool = False) -> None:
         self.molecules, self.coordinates = molecules, coordinates
         self._ready: tuple[list[GraphBatch], NDArray[np.float64]] | None = None
+
+    def prepare(self, context: Context) -> None:
+        """Featurises the molecules, before a training listens to signals; a signal ends it at once, as atoms may have
+        to be placed in space, which takes long and saves nothing.
+        """
+        with stop_signals(at_once=True):
+            context.first(self._look)
+
+    def _look(self) -> None:
+        self._data()
 
     def _data(self) -> tuple[list[GraphBatch], NDArray[np.float64]]:
         """The batches and the labels."""
