@@ -57,7 +57,7 @@ def main() -> None:
             gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
             io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
         ):
-            csv.writer(text).writerows([["smiles"], *([smiles] for smiles in molecules)])
+            csv.writer(text, lineterminator="\n").writerows([["smiles"], *([smiles] for smiles in molecules)])
     except MesomerError as error:
         print(f"drug_like: {error}", file=sys.stderr)
         sys.exit(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import json
 import math
 import os
@@ -219,6 +220,16 @@ def test_the_corpus_is_a_function_of_the_seed(data_folder: Path, tmp_path: Path,
     random.Random(0).shuffle(leads)
     rows = gzip.decompress(one).decode().splitlines()
     assert rows[0] == "smiles" and rows[1:51] == leads[:50] and len(rows) == 1 + 50 + 75_271
+
+
+def test_the_corpus_of_the_bundled_encoder_is_the_one_of_its_card(
+    data_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv("MESOMER_DATA", str(data_folder))
+    table = tmp_path / "drug_like.csv.gz"
+    subprocess.run([sys.executable, str(RECIPES / "drug_like.py"), str(table)], capture_output=True, check=True)
+    card = RECIPES.parent / "src" / "mesomer" / "bundled" / "batmannet-2" / "README.md"
+    assert hashlib.sha256(gzip.decompress(table.read_bytes())).hexdigest()[:16] in card.read_text(encoding="utf-8")
 
 
 def test_too_many_molecules_are_refused(data_folder: Path, tmp_path: Path, monkeypatch) -> None:
