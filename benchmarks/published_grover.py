@@ -1,8 +1,8 @@
 """The published GROVER code as a contestant; its repository (tencent-ailab/grover) is a path that the caller gives.
 
-It is run as it stands, on the CPU and in its own training mode, with one concession: its depth sampler returns a
-number, where today's numpy refuses to make one of an array. Its vocabulary is that of the molecules timed; ours is that
-of the prepared corpus, about twice as long.
+It is run as it stands, on the device that the caller names and in its own training mode, with one concession: its depth
+sampler returns a number, where today's numpy refuses to make one of an array. Its vocabulary is that of the molecules
+timed; ours is that of the prepared corpus, about twice as long.
 """
 
 from __future__ import annotations
@@ -70,9 +70,16 @@ def _numbers(distribution: Any) -> Callable[..., Any]:
 class Published:
     """The published code around batches of molecules, given as SMILES with their motif labels [molecules, 85]."""
 
-    def __init__(self, folder: str, batches: Sequence[Sequence[str]], motifs: Sequence[np.ndarray], depth: int) -> None:
-        self.code = modules(folder)
-        self.arguments = {**ARGUMENTS, "depth": depth}
+    def __init__(
+        self,
+        folder: str,
+        batches: Sequence[Sequence[str]],
+        motifs: Sequence[np.ndarray],
+        depth: int,
+        device: torch.device,
+    ) -> None:
+        self.code, self.device = modules(folder), device
+        self.arguments = {**ARGUMENTS, "depth": depth, "cuda": device.type == "cuda"}
         self.vocabularies = [self._vocabulary(level, batches) for level in ("atom", "bond")]
         self.points = [
             [SimpleNamespace(smiles=text, features=row) for text, row in zip(batch, rows, strict=True)]
@@ -80,7 +87,7 @@ class Published:
         ]
         self.turns: Counter[str] = Counter()
         self.collator = self.code.collator({}, *self.vocabularies, Namespace(**self.arguments))
-        self.collated = [self.collator(points) for points in self.points]
+        self.collated = [self._moved(self.collator(points)) for points in self.points]
 
     def _vocabulary(self, level: str, batches: Sequence[Sequence[str]]) -> Any:
         counts: Counter[str] = Counter()
@@ -88,6 +95,12 @@ class Published:
             parts = mol.GetAtoms() if level == "atom" else mol.GetBonds()
             counts.update(self.code.names[level](mol, part) for part in parts)
         return self.code.vocabulary(counts, vocab_type=level)
+
+    def _moved(self, item: dict[str, Any]) -> dict[str, Any]:
+        """A batch on the device, but for the scopes of molecules, which the published code loops over on the CPU."""
+        *tensors, atom_scope, bond_scope, neighbours = item["graph_input"]
+        graph = (*(x.to(self.device) for x in tensors), atom_scope, bond_scope, neighbours.to(self.device))
+        return {"graph_input": graph, "targets": {name: x.to(self.device) for name, x in item["targets"].items()}}
 
     def _turn(self, task: str) -> int:
         self.turns[task] += 1
@@ -101,10 +114,10 @@ class Published:
         """`pretrain` and `embed` at a width; each call takes the next batch, collated before."""
         arguments = Namespace(**self.arguments, hidden_size=hidden)
         sizes = [len(vocabulary) for vocabulary in self.vocabularies]
-        network = self.code.task(arguments, self.code.embedding(arguments), *sizes, 85)
+        network = self.code.task(arguments, self.code.embedding(arguments), *sizes, 85).to(self.device)
         loss = self.code.task.get_loss_func(arguments)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        reader = self.code.fingerprint(arguments).eval()
+        reader = self.code.fingerprint(arguments).eval().to(self.device)
         network.train()
 
         def pretrain() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from small_corpora import demo_smiles, write_table
 from small_models import save_encoder
 
@@ -53,27 +55,74 @@ def test_grover_prints_rates_shares_of_the_peak_the_cosine_and_collation() -> No
     text = said("grover.py", *arguments)
     for task in ("pretrain", "embed"):
         for precision in ("float32", "bfloat16"):
-            line = rf"{task}, width 8, batch 4, {precision}: {NUMBER} molecules/s, \d+% of {NUMBER} GFLOP/s"
-            assert re.search(line, text), text
+            line = rf"{task}, width 8, batch 4, {precision}: ({NUMBER}) molecules/s, \d+% of {NUMBER} GFLOP/s"
+            found = re.search(line + rf", ({NUMBER}) hours for 10 million", text)
+            assert found is not None, text
+            rate, hours = (float(figure.replace(",", "")) for figure in found.groups())
+            assert hours == pytest.approx(1e7 / 3600 / rate, rel=0.1, abs=0.06)
     cosine = re.search(r"smallest (\d\.\d+)", text)
     assert cosine is not None and float(cosine[1]) > 0.99
+    assert "compiled" not in text
     assert re.search(rf"^collation with labels, batch 4, ours: {NUMBER} molecules/s$", text, re.M), text
+
+
+def test_grover_compiles_once_for_batches_of_all_sizes() -> None:
+    arguments = ["--widths", 8, "--depth", 3, "--threads", 1, "--batch", 4, "--count", 3, "--rounds", 1]
+    text = said("grover.py", *arguments, "--tasks", "embed", "--compile", "aot_eager")
+    for precision in ("float32", "bfloat16"):
+        line = rf"^embed, width 8, {precision} compiled: .* each batch: (.*); 0 breaks in them$"
+        graphs = re.search(line, text, re.M)
+        assert graphs is not None and len(set(graphs[1].split())) == 1, text
+        line = rf"^embed, width 8, batch 4, {precision} compiled: {NUMBER} molecules/s, \d+% of"
+        assert re.search(line, text, re.M), text
+    cosine = re.search(r"cosine of bfloat16 compiled vectors to float32: smallest (\d\.\d+)", text)
+    assert cosine is not None and float(cosine[1]) > 0.99
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+def test_grover_says_that_there_is_no_gpu() -> None:
+    command = [sys.executable, str(FOLDER / "grover.py"), "--device", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "--device cuda was asked for, and this torch sees no GPU." in done.stderr
+
+
+def test_the_clock_is_read_when_the_gpu_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    measure = importlib.import_module("measure")
+    events: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: events.append("done"))
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: float(len(events.append("clock") or events)))
+    measure.by_turns({"one": lambda: events.append("run")}, 1, 0, torch.device("cuda"))
+    assert events == ["done", "clock", "run", "done", "clock"]
+    events.clear()
+    measure.by_turns({"one": lambda: events.append("run")}, 1, 0)
+    assert events == ["clock", "run", "clock"]
 
 
 def test_grover_refuses_a_folder_without_the_published_code(tmp_path: Path) -> None:
     words = ["--published", str(tmp_path), "--widths", "--batch", "4", "--count", "1", "--rounds", "1"]
     command = [sys.executable, str(FOLDER / "grover.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=300)
-    assert done.returncode != 0 and f"The published code in {tmp_path} cannot be imported" in done.stderr
+    assert done.returncode == 2 and f"The published code in {tmp_path} cannot be imported" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_bf16_training_compares_with_the_range_of_the_float32_seeds(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "added", "encoder"),
+    [
+        ("grover", ["atom_contexts", "bond_contexts", "motifs"], '{"hidden_size": 8, "heads": 2, "depth": 3}'),
+        ("batmannet", [], '{"hidden_size": 8, "heads": 2, "depth": 3, "blocks": 1}'),
+    ],
+)
+def test_bf16_training_compares_with_the_range_of_the_float32_seeds(
+    method: str, added: list[str], encoder: str, tmp_path: Path
+) -> None:
     table = write_table(tmp_path / "table.csv", demo_smiles(60))
-    added = ["atom_contexts", "bond_contexts", "motifs"]
     prepare(table, tmp_path / "corpus", workers=1, quiet=True, add=added)
-    encoder = '{"hidden_size": 8, "heads": 2, "depth": 3}'
     words = ["--steps", 3, "--seeds", 2, "--atoms_per_batch", 300, "--threads", 1, "--encoder", encoder]
-    text = said("bf16_training.py", tmp_path / "corpus", *words, statuses=(0, 1))
+    text = said("bf16_training.py", tmp_path / "corpus", "--method", method, *words, statuses=(0, 1))
+    assert f"{method} small {{" in text
     losses = re.findall(r"^(float32|bfloat16), seed (\d): ([\d.]+) in the last 1 steps, ([\d.]+) held out$", text, re.M)
     assert [row[:2] for row in losses] == [("float32", "0"), ("bfloat16", "0"), ("float32", "1")]
     for name, at in (("in the last steps", 2), ("held out", 3)):

@@ -28,8 +28,8 @@ from mesomer.training.pretrain import _check_alike
         (
             "grover",
             ["atom_contexts", "bond_contexts", "motifs"],
-            # every process draws depths of its own
-            {"hidden_size": 8, "heads": 2, "depth": 3, "dropout": 0.0, "random_depth": False},
+            # depths from 0 to 5 and dropout, both drawn anew for each batch
+            {"hidden_size": 8, "heads": 2, "depth": 3, "dropout": 0.1, "random_depth": True},
         ),
         ("rmat", ["atom_contexts", "conformers"], {"hidden_size": 8, "heads": 2, "blocks": 1, "ffn_hidden": 8}),
     ],

@@ -336,3 +336,33 @@ def test_a_molecule_without_bonds_has_a_vector(encoder):
     assert torch.isfinite(vectors).all()
     assert not close(vectors[0], vectors[1])
     assert (vectors[:, vectors.shape[1] // 2 :] == 0).all()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_compiled_encoder_gives_the_same_and_is_not_compiled_for_each_batch(training):
+    """Vectors and gradients; one graph in use, and with drawn depths none any more once all parts have been met."""
+    from torch._dynamo.utils import counters
+
+    torch.compiler.reset()
+    plain, compiled = disturbed(dropout=0.0, blocks=1), disturbed(dropout=0.0, blocks=1)
+    compiled.compile(backend="aot_eager")
+    graphs, made = graphs_of(SMILES), []
+    before = counters["stats"]["unique_graphs"]
+    for turn in range(10):
+        found = []
+        for network in (plain.train(training), compiled.train(training)):
+            network.zero_grad()
+            torch.manual_seed(turn)
+            batch = collate(graphs[turn % 4 : 9 + turn % 4])
+            with torch.set_grad_enabled(training):
+                vectors = network.molecule_vectors(network(batch), batch)
+            if training:
+                vectors.square().sum().backward()
+            found.append([vectors.detach(), *(p.grad for p in network.parameters())])
+        made.append(counters["stats"]["unique_graphs"] - before)
+        for first, second in zip(*found, strict=True):
+            if first is None or second is None:  # no network runs a round
+                assert all(x is None or not x.any() for x in (first, second))
+            else:
+                torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-5)
+    assert made[-1] == made[-4] and (made[-1] == 1 if not training else made[-1] < 20)

@@ -126,7 +126,8 @@ def row_molecule(view: str, batch: GraphBatch) -> Tensor:
         return batch.atom_molecule
     if view.startswith("node_"):
         number = torch.arange(batch.num_molecules, device=batch.atom_offsets.device)
-        return number.repeat_interleave(batch.atom_offsets.diff() + 1)
+        rows = batch.num_atoms + batch.num_molecules  # given, so that a GPU is not waited for
+        return number.repeat_interleave(batch.atom_offsets.diff() + 1, output_size=rows)
     if view.startswith("bond_"):
         return batch.bond_molecule.repeat_interleave(2)
     raise ValueError(f"rows of {view} are no parts of molecules")
@@ -145,8 +146,9 @@ def pool_rows(x: Tensor, molecule: Tensor, num_molecules: int, kind: str) -> Ten
     total = wide.new_zeros(num_molecules, wide.shape[1]).index_add_(0, molecule, wide)
     if kind == "sum":
         return total * SUM_SCALE
-    count = torch.bincount(molecule, minlength=num_molecules).clamp(min=1)
-    return total / count.unsqueeze(1).to(total.dtype)
+    # bincount would wait for a GPU
+    count = total.new_zeros(num_molecules).index_add_(0, molecule, total.new_ones(()).expand(molecule.shape))
+    return total / count.clamp(min=1).unsqueeze(1)
 
 
 ENCODERS: Registry[Encoder] = Registry(

@@ -73,7 +73,7 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.rate)
         return x * self.factors(x)
 
@@ -110,7 +110,7 @@ class _LeakyDropout(torch.autograd.Function):
 
 def activate_and_drop(x: Tensor, activation: Activation, dropout: Dropout) -> Tensor:
     """`dropout(activation(x))`."""
-    dropping = dropout.training and dropout.rate > 0 and x.device.type == "cpu"
+    dropping = dropout.training and dropout.rate > 0 and x.device.type == "cpu" and not torch.compiler.is_compiling()
     if dropping and activation.name == "LeakyReLU" and torch.is_grad_enabled():
         return _LeakyDropout.apply(x, dropout.factors(x))
     return dropout(activation(x))

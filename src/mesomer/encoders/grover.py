@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from mesomer.chem.graph import GraphBatch
 from mesomer.encoders.base import POOLINGS, Encoder, EncoderOutput, pool_rows, register, row_molecule
 from mesomer.encoders.blocks import OutputNetwork
-from mesomer.encoders.grover_blocks import Depths, DynamicBlock, Neighbourhood, draw_depths
+from mesomer.encoders.grover_blocks import Depths, DynamicBlock, DynamicNetworks, Neighbourhood, draw_depths
 from mesomer.encoders.grover_features import published_tables, sound_tables
-from mesomer.encoders.repeated_rows import RepeatedRows, input_columns
+from mesomer.encoders.repeated_rows import RepeatedRows, every_row, input_columns
 from mesomer.encoders.rows import TableWidth, edge_rows, node_rows, table_width
 from mesomer.errors import MesomerError, unknown_name
 
@@ -157,11 +157,23 @@ class Grover(Encoder):
 
     def forward(self, batch: GraphBatch, wanted: Sequence[str] = VIEWS) -> EncoderOutput:
         """The wanted views, all four if not given, of all atoms and directed bonds."""
+        depths = self.draw_depths() if self.training and self.random_depth else None
         rows = self.rows(batch)
         features = self.features(batch, rows)
-        depths = self.draw_depths() if self.training and self.random_depth else None
         views = self.views(*self.branches(features, rows, depths), rows, features, wanted)
         return EncoderOutput({view: x[rows.padding :] for view, x in views.items()})
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """As for every module, for batches of any size. What depends on drawn depths is plain Python, whose parts are
+        compiled, because the whole would be compiled anew for each draw.
+        """
+        self.draw_depths = torch.compiler.disable(self.draw_depths)  # type: ignore[method-assign]
+        for networks in self.modules():
+            if isinstance(networks, DynamicNetworks):
+                whole = torch.compiler.disable(networks.to_depths, recursive=False)
+                networks.to_depths = whole  # type: ignore[method-assign]
+                networks.by_depth = torch.compiler.disable(networks.by_depth)  # type: ignore[method-assign]
+        super().compile(*args, **{"dynamic": True, **options})
 
     def sharded_parts(self) -> list[nn.Module]:
         """The blocks and the output networks, which are nearly all of the weights."""
@@ -194,7 +206,9 @@ class Grover(Encoder):
 
     def features(self, batch: GraphBatch, rows: Rows) -> Features:
         """Input columns of all rows; a directed bond has the columns of its source atom, then its own."""
-        atoms, bonds = input_columns(batch, self.atom_tables, self.bond_tables)
+        # how many kinds of rows there are is known only to who has looked: a compiler has not
+        columns = every_row if torch.compiler.is_compiling() else input_columns
+        atoms, bonds = columns(batch, self.atom_tables, self.bond_tables)
         return Features(atoms.below(rows.padding), bonds.below(rows.padding))
 
     def branches(self, features: Features, rows: Rows, depths: Sequence[Depths] | None = None) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ molecule), `T` rows of the largest segment.
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -64,32 +65,40 @@ class DynamicNetworks(MessageNetworks):
 
     def forward(self, x: Tensor, rows: NodeRows | EdgeRows, depths: Depths | None = None) -> Tensor:
         """[R, H] -> [R, N * H], network by network; every network to the full depth if `depths` are not given."""
-        if depths is None or all(depth == self.depth for depth in depths):
+        return super().forward(x, rows) if depths is None else self.to_depths(x, rows, depths)
+
+    def to_depths(self, x: Tensor, rows: NodeRows | EdgeRows, depths: Depths) -> Tensor:
+        """Each network to its own depth. Never compiled as a whole, which would be done anew for each draw."""
+        if depths.count(self.depth) == self.networks:
             return super().forward(x, rows)
-        order = sorted(range(self.networks), key=lambda network: -depths[network])
+        order, running, place = self.by_depth(depths)
         places = torch.tensor(order, device=x.device)
         weight = self.weight.index_select(0, places)
         bias = None if self.bias is None else self.bias.index_select(0, places)
         slopes = None if self.activation.slope is None else self.activation.slope.index_select(0, places)
         added = x if self.add_input else None
-        finished: list[Tensor] = []  # states of networks [R, H], from the last place on
         state = x  # of every network before the first round
-        for round_number in range(1, max(1, *depths) + 1):
-            still = sum(depth > round_number for depth in depths)
-            ended = [x] * (self.networks - still) if round_number == 1 else state.split(self.hidden, dim=1)[still:]
-            finished += reversed(ended)
-            if not still:
-                break
-            message = rows.message(x if round_number == 1 else state[:, : still * self.hidden].contiguous())
+        finished = [x] * (self.networks - running[0])  # states of networks [R, H], from the last place on
+        for step, still in enumerate(running[:-1]):
+            message = rows.message(state[:, : still * self.hidden].contiguous() if step else x)
             own = None if bias is None else bias[:still]
-            hidden = mapped_messages(message, weight[:still], own, added, round_number > 1)
+            hidden = mapped_messages(message, weight[:still], own, added, step > 0)
             if slopes is None:
                 state = activate_and_drop(hidden, self.activation, self.dropout)
             else:
                 slope = slopes[:still].repeat_interleave(self.hidden).to(hidden.dtype)
                 state = self.dropout(F.prelu(hidden, slope))
-        by_network = [finished[self.networks - 1 - order.index(network)] for network in range(self.networks)]
-        return torch.cat(by_network, dim=1)
+            finished += reversed(state.split(self.hidden, dim=1)[running[step + 1] :])
+        return torch.cat(itemgetter(*place)(finished), dim=1)
+
+    @staticmethod
+    def by_depth(depths: Depths) -> tuple[list[int], list[int], list[int]]:
+        """The networks by falling depth; how many of them run in each round, and 0 at last; and where each network's
+        state is in a list of them that have ended.
+        """
+        order = sorted(range(len(depths)), key=lambda network: -depths[network])
+        running = [sum(depth > step for depth in depths) for step in range(1, max(1, *depths) + 1)]
+        return order, running, [len(order) - 1 - order.index(network) for network in range(len(order))]
 
 
 class MoleculeAttention(HeadAttention):
@@ -161,15 +170,16 @@ class DynamicBlock(GTransformerBlock):
         return self.dropout(self.norm(merged))
 
     def fusible(self, x: Tensor) -> bool:
-        """As for every block, and only attention over heads."""
+        """As for every block, and only attention over heads; what is compiled is fused by the compiler."""
+        if torch.compiler.is_compiling():
+            return False
         return super().fusible(x) and not isinstance(self.attention, MoleculeAttention)
 
     def _with_depths(self, settings: BlockSettings, depths: Depths | None) -> BlockSettings:
         if depths is None or all(depth == self.networks.depth for depth in depths):
             return settings
-        order = sorted(range(len(depths)), key=lambda network: -depths[network])
-        running = [sum(depth > step for depth in depths) for step in range(1, max(depths))]
-        return settings._replace(rounds=len(running), running=tuple(running), order=tuple(order))
+        order, running, _ = self.networks.by_depth(depths)
+        return settings._replace(rounds=len(running) - 1, running=tuple(running[:-1]), order=tuple(order))
 
     def mix(self, states: Tensor, rows: Neighbourhood) -> Tensor:
         """Attention over the states [R, 3, n, H] of the networks, before its output layer -> [R, n, H]."""

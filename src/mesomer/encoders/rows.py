@@ -167,7 +167,9 @@ def _bag(x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
 def _sum_listed(x: Tensor, index: Tensor, offsets: Tensor) -> Tensor:
     if not (torch.is_grad_enabled() and x.requires_grad):
         return _bag(x, index, offsets)  # in one pass; its gradient would be slower
-    owner = torch.repeat_interleave(torch.arange(offsets.numel() - 1, device=x.device), offsets.diff())
+    numbers = torch.arange(offsets.numel() - 1, device=x.device)
+    # without the size a GPU would be waited for
+    owner = torch.repeat_interleave(numbers, offsets.diff(), output_size=index.numel())
     return x.new_zeros(offsets.numel() - 1, x.shape[1]).index_add(0, owner, x.index_select(0, index))
 
 

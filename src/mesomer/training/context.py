@@ -1,14 +1,14 @@
 """Where a training runs: device, precision and the processes that share the work.
 
-Processes are started from outside, by `torchrun` or `srun`; without either there is one. `precision` "auto" is bfloat16
-where the device computes in it (GPUs since Ampere, CPUs with AVX512-BF16 or AMX), else float32. Parameters and
-optimiser stay in float32; `autocast` casts inside the forward pass only.
+Processes are started from outside, by `torchrun` or `srun` (launchers.py); without either there is one. `precision`
+"auto" is bfloat16 where the device computes in it (GPUs since Ampere, CPUs with AVX512-BF16 or AMX), else float32.
+Parameters and optimiser stay in float32; `autocast` casts inside the forward pass only.
 """
 
 from __future__ import annotations
 
+import gc
 import logging
-import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -54,9 +54,12 @@ class Context:
             raise unknown_name("strategy", strategy, STRATEGIES)
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+        from mesomer.training.launchers import processes
 
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-        environment, devices, nodes = _processes()
+        environment, devices, nodes = processes()
         alone = devices * nodes == 1
         # a head that a batch does not touch has no gradient: DDP waits for it forever unless it looks for such
         launched = "auto" if alone else DDPStrategy(find_unused_parameters=True)
@@ -69,6 +72,13 @@ class Context:
                 precision="32-true",
                 plugins=[environment],
             )
+        except MisconfigurationException as error:
+            reason = " ".join(str(error).split())
+            raise MesomerError(
+                f"This machine does not have a device for each of its {devices} processes: {reason}",
+                "Start as many as it has GPUs; every process has to see all of them (srun --gpus-per-node, and not "
+                "--gpus-per-task).",
+            ) from error
         except RuntimeError as error:
             raise MesomerError(
                 f"This machine has no device for --accelerator {accelerator}.", "Take --accelerator auto or cpu."
@@ -86,6 +96,28 @@ class Context:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
+
+    def send(self, values: Tensor) -> Tensor:
+        """A tensor of the CPU on the device; nobody waits for a GPU, which an ordinary copy does."""
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
+
+    def bring(self, values: Tensor) -> Callable[[], list[float]]:
+        """Starts to bring a tensor of the device to the CPU; what is given back waits for that, and on a GPU for
+        nothing that was sent there afterwards.
+        """
+        if self.device.type != "cuda":
+            return values.tolist
+        here = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+        done = torch.cuda.Event()
+        done.record()
+
+        def wait() -> list[float]:
+            done.synchronize()
+            return here.tolist()
+
+        return wait
 
     def add_up(self, values: Tensor) -> Tensor:
         """Sums a tensor on this device over all ranks, in place."""
@@ -135,8 +167,15 @@ class Context:
         return found
 
     def close(self) -> None:
-        """Leaves the group of processes."""
+        """Leaves the group of processes, all of them together.
+
+        gloo's threads let go of the last tensors a moment after these were exchanged, and one that does so while the
+        interpreter ends aborts the process. The barrier gives them that moment. Where nothing holds the group any more
+        they end with it; after FSDP torch's own caches hold it, and they idle.
+        """
         if self.world > 1 and dist.is_initialized():
+            self.fabric.barrier()
+            gc.collect()  # a training leaves reference cycles that hold the group
             dist.destroy_process_group()
 
     def __enter__(self) -> Self:
@@ -148,25 +187,6 @@ class Context:
         # after an error of this rank alone the others may never come to leave the group: the end of the process does it
         if kind is None or issubclass(kind, Interrupted):
             self.close()
-
-
-def _processes() -> tuple[Any, int, int]:
-    """The launcher's environment, processes on this node, and nodes."""
-    from lightning_fabric.plugins.environments import (
-        LightningEnvironment,
-        SLURMEnvironment,
-        TorchElasticEnvironment,
-    )
-
-    if TorchElasticEnvironment.detect():
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
-        return TorchElasticEnvironment(), local, int(os.environ["WORLD_SIZE"]) // local
-    # set inside `srun` only: a batch script that starts one process alone has several SLURM_NTASKS, too
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    if tasks > 1:
-        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
-        return SLURMEnvironment(auto_requeue=False), tasks // nodes, nodes
-    return LightningEnvironment(), 1, 1
 
 
 def _resolve_precision(wanted: str, device: torch.device) -> str:

@@ -1,8 +1,9 @@
 """What the steps of a training gave: read from the device one step late where that pays, checked, averaged.
 
-A step's figures lie in one small tensor on the device. Reading it at once would make the device wait for the next step
-to be prepared; the loop therefore reads it after the next step was sent. Decisions that all ranks take together (stop,
-time) come from the same tensor, so that every rank takes them at the same step.
+A step's figures lie in one small tensor on the device, which is sent back behind the step. Reading it at once would
+make the device wait for the next step to be prepared; the loop therefore reads it after the next step was sent.
+Decisions that all ranks take together (stop, time) come from the same tensor, so that every rank takes them at the same
+step.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class StepReport(NamedTuple):
 class Entry:
     """One step whose figures are still on the device.
 
-    `packed` is [sum of each term, molecules, stop, time, count of each term, gradient norm]; `parts` holds this rank's
-    sums of each micro-batch [terms], `keys` its molecules.
+    `packed` gives, once the step is done, [sum of each term, molecules, stop, time, count of each term, gradient norm];
+    `parts` holds this rank's sums of each micro-batch [terms], `keys` its molecules.
     """
 
     step: int
@@ -53,7 +54,7 @@ class Entry:
     learning_rate: float
     seconds: float
     waited: float
-    packed: Tensor
+    packed: Callable[[], list[float]]
     parts: list[Tensor]
     keys: list[Tensor | None]
     report: StepReport | None = None
@@ -102,7 +103,7 @@ class Ledger:
         if entry.report is not None:
             return entry.report
         number = len(self.terms)
-        row = entry.packed.tolist()
+        row = entry.packed()
         sums, (molecules, stop, time_up), counts, norm = (
             row[:number],
             row[number : number + 3],

@@ -2,10 +2,11 @@
 
 The loss of an optimiser step is, for each of its terms, the sum over all ranks and micro-batches divided by the count
 over all ranks and micro-batches. Counts are added up before the forward passes, so that the gradient is exactly that of
-one big batch, however it is dealt out. Everything random is a function of (seed, step, rank), so that a checkpoint
-needs no generator state and a resumed run takes the very steps of an uninterrupted one.
+one big batch, however it is dealt out. Everything random is a function of (seed, step, number of the micro-batch in the
+step over all ranks): a checkpoint needs no generator state, a resumed run takes the very steps of an uninterrupted one,
+and two processes draw the dropout and the depths that one process draws which accumulates over two micro-batches.
 
-Decided: one synchronisation with the device for each step, one step late on GPUs, so that their queue never runs dry.
+Decided: the loop waits for the device once for each step, one step late on GPUs (objectives may wait on their own).
 A step whose loss or gradient is not finite ends the training before anything of it is saved.
 """
 
@@ -179,13 +180,12 @@ class _Training:
     def _step(self, micro: list[Any]) -> None:
         """One optimiser step on this rank's micro-batches."""
         state, context, options = self.state, self.context, self.options
-        torch.manual_seed(_step_seed(options.seed, state.step, context.rank))
         work = [self.trainee.prepare(batch, state.epoch) for batch in micro]
         terms, dtype = self.ledger.terms, context.wide
         own = [self.trainee.counts(draw) for _, draw in work]
         counts = torch.tensor([[float(part[name]) for name in terms] for part in own], dtype=dtype).sum(0)
-        counts = context.add_up(counts.to(context.device))
-        weights = torch.tensor(list(self.weights.values()), dtype=dtype, device=context.device)
+        counts = context.add_up(context.send(counts))
+        weights = context.send(torch.tensor(list(self.weights.values()), dtype=dtype))
         # DDP averages the gradients over the ranks; the loss is a sum over them
         factor = (torch.where(counts > 0, weights / counts.clamp(min=1e-30), 0.0) * context.world).float()
         rate = self.schedule.rate(state.step)
@@ -194,6 +194,8 @@ class _Training:
         parts = []
         for index, (batch, draw) in enumerate(work):
             with self.place.without_exchange(self.forward) if index + 1 < len(work) else nullcontext():
+                # micro-batches are dealt out in turns: this is the number that one process would give it
+                torch.manual_seed(_step_seed(options.seed, state.step, index * context.world + context.rank))
                 moved = _Work(batch.to(context.device), None if draw is None else draw.to(context.device))
                 with context.autocast():
                     sums = self.forward(moved)
@@ -205,7 +207,7 @@ class _Training:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         molecules = sum(int(batch.num_molecules) for batch, _ in work)
-        flags = torch.tensor([molecules, self.request.requested, self._time_up()], dtype=dtype, device=context.device)
+        flags = context.send(torch.tensor([molecules, self.request.requested, self._time_up()], dtype=dtype))
         reduced = context.add_up(torch.cat([torch.stack(parts).sum(0), flags]))
         now = time.monotonic()
         entry = Entry(
@@ -214,7 +216,7 @@ class _Training:
             learning_rate=rate,
             seconds=now - self.step_ended,
             waited=self.waited,
-            packed=torch.cat([reduced, counts, norm.detach().to(dtype).reshape(1)]),
+            packed=context.bring(torch.cat([reduced, counts, norm.detach().to(dtype).reshape(1)])),
             parts=parts,
             keys=[getattr(batch, "key", None) for batch, _ in work],
         )
@@ -387,9 +389,9 @@ def _build_optimizer(parameters: list[dict[str, Any]], options: LoopOptions, con
     return OPTIMIZERS[options.optimizer](groups, lr=options.max_lr, weight_decay=options.weight_decay, fused=fused)
 
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    """A seed for the random numbers of one step on one rank: well mixed, so that neighbours have nothing in common."""
-    x = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + rank * 0x8CB92BA72F3D8DD7 + 1) & _MASK
+def _step_seed(seed: int, step: int, micro: int) -> int:
+    """A seed for the random numbers of one micro-batch: well mixed, so that neighbours have nothing in common."""
+    x = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + micro * 0x8CB92BA72F3D8DD7 + 1) & _MASK
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         x = ((x ^ (x >> shift)) * factor) & _MASK
     return x ^ (x >> 31)
