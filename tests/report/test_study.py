@@ -240,7 +240,8 @@ def test_figures_tell_their_numbers_in_words(tmp_path):
     assert f"pre-trained, fine-tuned {speak.signed(row.gain)} ({speak.signed(row.wide_low)} to" in drawn[1].alt
     assert "RMSE (log units)" in drawn[0].svg and "Gain in RMSE (log units)" in drawn[1].svg
     assert len(study_figures.curve_figures(study, split)) == 2
-    assert "1.6 min" in study_figures.cost_figure(study, split).alt
+    cost = study_figures.cost_figure(study, split)
+    assert "1.6 min" in cost.alt and "mathdefault" not in cost.svg and ">0.01<" in cost.svg
     assert study_figures.similarity_figure(study, split, read_predictions(folder, ["random", "pretrained"])) is not None
 
 

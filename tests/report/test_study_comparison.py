@@ -70,7 +70,7 @@ def test_metrics_are_not_mixed_and_sets_that_cannot_be_joined_are_named(tmp_path
     del plan["data"]["targets"][0]["deviation"]
     (folders[2] / "study.json").write_text(json.dumps(plan))
     constant = make(tmp_path, "flat", 0.1, spread=0.0)
-    change_rows(constant, lambda row: row | {"value": "0.5"})
+    change_rows(constant, lambda row: row | {"value": "0.6" if row["arm"] == "pretrained" else "0.5"})
     report = write_comparison([*folders, constant], tmp_path / "out")
     areas, errors = (
         next(j for j in report.joined if (j.metric, j.question) == (m, "twin")) for m in ("roc_auc", "rmse")
@@ -78,6 +78,10 @@ def test_metrics_are_not_mixed_and_sets_that_cannot_be_joined_are_named(tmp_path
     assert [member.set for member in areas.members] == ["a", "b"] and areas.left_out == ["flat"]
     assert errors.members == [] and errors.left_out == ["esol"] and errors.found is None
     assert "not joined are esol" in report.path.read_text(encoding="utf-8")
+    with open(tmp_path / "out" / "sets.csv", encoding="utf-8", newline="") as handle:
+        told = {row["set"]: row for row in csv.DictReader(handle)}
+    assert "nan" not in (tmp_path / "out" / "sets.csv").read_text(encoding="utf-8")
+    assert told["flat"]["low"] == "" == told["flat"]["high"] and told["esol"]["divided_by"] == "" and told["a"]["low"]
 
 
 def test_one_set_is_not_general(tmp_path):

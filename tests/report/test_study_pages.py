@@ -48,7 +48,7 @@ def test_the_page_on_several_studies_opens_with_what_they_could_see(tmp_path):
 def test_wide_tables_are_stacked_on_narrow_screens(columns, stacked):
     head = [f"Head {at}" for at in range(columns)]
     item = {"caption": "c", "head": head, "rows": [["x"] * columns], "text": 1}
-    empty = {"sentences": [], "designs": [], "notes": [], "joined": [], "figures": [], "published": None}
+    empty = {"sentences": [], "designs": [], "notes": [], "models": [], "joined": [], "figures": [], "published": None}
     page = render("study_sets.html", empty | {"title": "t", "tables": [item], "method": "", "files": []})
     assert ('class="scroll cards"' in page) == stacked
     assert re.findall(r'<td data-label="([^"]*)"', page) == head[1:]

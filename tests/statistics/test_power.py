@@ -17,6 +17,7 @@ from mesomer.statistics import (
     pilot_spread,
     power,
     smallest_detectable,
+    widened,
 )
 
 FIVE = cross_validation(5, 5)
@@ -93,6 +94,19 @@ def test_outlook_says_when_equality_cannot_be_shown():
     # ten folds have test parts of half the size: s grows by the square root of two
     ten = outlook(pilot, cross_validation(5, 10), zone=0.02)
     assert ten.detectable == pytest.approx(math.sqrt(2) * 1.03 * pilot.spread, rel=0.01)
+
+
+def test_a_range_of_what_can_be_shown_and_arms_that_spread_farther():
+    pilot = pilot_spread(np.random.default_rng(5).normal(0, 0.012, 5), np.zeros(5), "max", cross_validation(1, 5))
+    found = outlook(pilot, FIVE, zone=0.02)
+    ends = [found.half_width * value / pilot.spread for value in (pilot.low, pilot.high)]
+    assert [found.half_width_low, found.half_width_high] == pytest.approx(ends)
+    # five folds: chi-squared with four degrees leaves 0.60 to 2.87 times the spread
+    assert [pilot.low / pilot.spread, pilot.high / pilot.spread] == pytest.approx([0.599, 2.874], abs=1e-3)
+    wide = widened(pilot, 4, 10)
+    assert (wide.spread, wide.low, wide.high) == (4 * pilot.spread, pilot.low, 10 * pilot.high)
+    with pytest.raises(MesomerError, match="as far"):
+        widened(pilot, 4, 2)
 
 
 def test_what_is_needed():

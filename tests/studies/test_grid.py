@@ -186,6 +186,11 @@ def test_a_whole_small_grid(place, monkeypatch):
     facts = json.loads((place / "out/studies/pretraining=both/a/study.json").read_text())
     assert facts["cells"] == {"planned": 6, "finished": 6}
     assert facts["model"]["name"] == "pretraining=both" and facts["model"]["path"].endswith("stage-2")
+    with open(place / "out/contrasts.csv", newline="") as handle:
+        (contrast, pair) = csv.DictReader(handle)
+    assert (contrast["first"], contrast["second"]) == ("pretraining=both", "base") and contrast["folds"] == "2"
+    assert pair["family"].startswith("all pairs") and float(pair["gain"]) == pytest.approx(-float(contrast["gain"]))
+    assert "of 1 comparison of a point with the base" in found["sentences"][0]
     ran.clear()
     again = study(grid="grid.yaml", output="out", targets=["activity"], jobs=1, accelerator="cpu")
     assert ran == [] and again["sentences"] == found["sentences"]
@@ -204,6 +209,23 @@ def test_a_grid_whose_sets_cannot_be_studied_trains_nothing(place, monkeypatch):
     (place / "grid.yaml").write_text(json.dumps(many))
     with pytest.raises(MesomerError, match="too few for 20 folds"):
         study(grid="grid.yaml", output="out", targets=["activity"], accelerator="cpu")
+
+
+def test_the_check_reads_each_set_once_for_all_points(place, monkeypatch):
+    from mesomer.studies import grid_run
+    from mesomer.studies import prepare as preparing
+
+    read, whole = [], preparing.read_molecules
+    monkeypatch.setattr(preparing, "read_molecules", lambda *given: read.append(given[0].data) or whole(*given))
+    monkeypatch.setattr(grid_run, "run_all", lambda studies, *_, **more: {"studies": len(studies), **more})
+    monkeypatch.setattr("mesomer.commands.study._page_text", lambda _: "")
+    content = CONTENT | {
+        "networks": {**CONTENT["networks"], "wide": {"method": "gin", "hidden_size": 16, "depth": 1}},
+        "vary": {"network": ["wide"], "split": ["scaffold"], "finetuning": ["gentle"]},
+    }
+    (place / "grid.yaml").write_text(json.dumps(content))
+    found = study(grid="grid.yaml", output="out", targets=["activity"], accelerator="cpu")
+    assert [Path(name).name for name in read] == ["a.csv", "b.csv"] and found["studies"] == 8
 
 
 def test_sets_name_their_columns_and_one_that_is_refused_is_said_first(place, capsys, monkeypatch):

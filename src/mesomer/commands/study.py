@@ -48,9 +48,10 @@ def study(
 ) -> dict[str, Any]:
     """Say with an interval whether pre-training helps on your data, beside twins and baselines on the same splits.
 
-    Two words in the place of DATA do less: `mesomer study power DATA …` only plans (what could be seen, what it
-    costs), and `mesomer study report FOLDER` makes tables and report of a study again, joins its parts, or makes one
-    page on all studies below a folder. The same command goes on with an interrupted study.
+    Two words in the place of DATA do less: `mesomer study power DATA …` (or `power --preset`, `power --grid`) only
+    plans (what could be seen, what it costs), and `mesomer study report FOLDER` makes tables and report of a study
+    again, joins its parts, or makes one page on all studies below a folder. The same command goes on with an
+    interrupted study.
 
     Args:
         data: Table with SMILES and labels (CSV, TSV, SDF, Parquet; .gz and .zst), or the name of a benchmark set.
@@ -123,6 +124,13 @@ def study(
 
     from mesomer.studies.run import power_of, run_study
 
+    if data == "power" and preset is not None:
+        from mesomer.studies.forecast import forecast_preset
+
+        found = forecast_preset(
+            preset, sets or (), lambda one: power_of(request_for(one, output, model, options), options)
+        )
+        return {"text": _forecast_text(found), **found}
     if preset is not None:
         from mesomer.studies.presets import run_preset
 
@@ -134,15 +142,24 @@ def study(
     if grid is not None:
         from mesomer.studies.grid import narrowed, read_grid
         from mesomer.studies.grid_run import run_grid
-        from mesomer.studies.prepare import prepare
+        from mesomer.studies.prepare import SharedReading, prepare
 
-        chosen = narrowed(read_grid(grid), sets or ())
+        chosen, read = narrowed(read_grid(grid), sets or ()), SharedReading()
 
         def asked_for(one: str, encoder: Path, place: Path, these: StudyOptions) -> Request:
             return request_for(one, str(place), str(encoder), these, chosen.columns.get(one))
 
+        if data == "power":
+            from mesomer.studies.forecast import forecast_grid
+
+            def plan_point(one: str, encoder: Path, these: StudyOptions, with_pilot: bool) -> dict[str, Any]:
+                return power_of(asked_for(one, encoder, Path(output), these), these, with_pilot)
+
+            found = forecast_grid(chosen, accelerator, plan_point, precision)
+            return {"text": _forecast_text(found), **found}
+
         def check_point(one: str, encoder: Path, place: Path, these: StudyOptions) -> None:
-            prepare(asked_for(one, encoder, place, these), these)
+            prepare(asked_for(one, encoder, place, these), these, read)
 
         def study_point(
             one: str, encoder: Path, place: Path, these: StudyOptions, label: str, siblings: tuple[Path, ...]
@@ -204,18 +221,19 @@ def _require_one_subject(given: Mapping[str, Any]) -> None:
     from mesomer.errors import MesomerError
 
     data, preset, grid = given["data"], given["preset"], given["grid"]
-    if sum(one is not None for one in (data, preset, grid)) != 1 or (data == "power") != (given["folder"] is not None):
+    table = given["folder"] if data == "power" else data
+    if sum(one is not None for one in (table, preset, grid)) != 1 or (data != "power" and given["folder"] is not None):
         raise MesomerError(
             "`mesomer study` needs one thing to study.",
-            "Write mesomer study DATA, mesomer study power DATA, mesomer study report FOLDER, or mesomer study with "
-            "--preset or --grid.",
+            "Write mesomer study DATA, mesomer study power DATA, mesomer study report FOLDER, or mesomer study (power) "
+            "with --preset or --grid.",
         )
-    if given["sets"] and data is not None:
+    if given["sets"] and table is not None:
         raise MesomerError("--sets chooses among the sets of --preset or --grid.", "Leave it out.")
     if given["minutes"] < 0:
         raise MesomerError(f"--minutes is {given['minutes']:g}, and must not be negative.", "0 means no limit.")
     usual = {name: parameter.default for name, parameter in signature(study).parameters.items()}
-    useless = [name for name in _OF_ONE_TABLE if data is None and given[name] != usual[name]]
+    useless = [name for name in _OF_ONE_TABLE if table is None and given[name] != usual[name]]
     if useless:
         raise MesomerError(f"--{useless[0]} is for the study of one table.", "Leave it out, or name a table.")
     said = [name for name in _SAID_BY_A_GRID if grid is not None and given[name] != usual[name]]
@@ -309,6 +327,9 @@ def _page_text(found: dict[str, Any]) -> str:
     return "\n".join([*found["sentences"], *left_out, "", f"Page: {found['report']}"])
 
 
+NOTHING_WRITTEN = "Nothing was written; the same command without the word power runs it."
+
+
 def _plan_text(found: dict[str, Any]) -> str:
     """What the study would be."""
     lines = [f"{check['severity'].capitalize()}: {check['sentence']}" for check in found["checks"]]
@@ -316,9 +337,41 @@ def _plan_text(found: dict[str, Any]) -> str:
     pilot = found["pilot"]
     if pilot is not None:
         lines += [pilot["sentence"], "", f"On {pilot['split']} splits:"]
-        lines += ["repeats x folds   smallest detectable difference   at most about"]
+        lines += ["repeats x folds   smallest detectable difference (best guess)   at most about"]
         lines += [
-            f"{row['repeats']:>7} x {row['folds']:<7} {row['mde']:>30.3g}   {row['minutes']:>8.0f} min"
+            f"{row['repeats']:>7} x {row['folds']:<7} {_range(row):>43}   {row['minutes']:>8.0f} min"
             for row in pilot["mde_by_design"]
         ]
-    return "\n".join([*lines, "", "Nothing was written; the same command without the word power runs it."])
+    return "\n".join([*lines, "", NOTHING_WRITTEN])
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    return f"{row['mde_low']:.2g} to {row['mde_high']:.2g} ({row['mde']:.2g})"
+
+
+def _forecast_text(found: dict[str, Any]) -> str:
+    """What the studies of a preset or a grid would be, set by set, and their sum."""
+    from mesomer.progress import duration
+
+    lines, table = [], []
+    for one, plan in found["sets"].items():
+        lines += [f"{one}: {plan['plan']}", *(f"  {cut}" for cut in plan["cut"])]
+        lines += [f"  Caution: {check['sentence']}" for check in plan["checks"] if check["severity"] == "caution"]
+        lines += [f"  {point} is left out: {why}" for point, why in plan.get("refused", {}).items()]
+        pilot = plan["pilot"]
+        lines += [] if pilot is None else [f"  {pilot['sentence']}"]
+        seen = "no pilot: nothing has a spread" if pilot is None else _range(pilot["splits"][pilot["split"]])
+        metric = "" if pilot is None else f" {pilot['metric']} on {pilot['split']} splits"
+        table.append(f"  {one:<20} {duration(60 * plan['minutes']):>12}   {seen}{metric}")
+    lines += [f"Left out: {one}: {why}" for one, why in found["refused"].items()]
+    over = f" at {found['points']} points" if "points" in found else ""
+    lines += ["", f"Set, at most about{over}, smallest detectable difference (best guess):", *table]
+    lines += [f"In all at most about {duration(60 * found['minutes'])}."]
+    if "models" in found:
+        lines += [
+            f"Pre-training the {found['models']} models of the grid comes on top; the pilots took random weights in "
+            "their place."
+        ]
+        if found["missing"]:
+            lines += [f"Tables that are not there yet: {', '.join(found['missing'])}."]
+    return "\n".join([*lines, "", NOTHING_WRITTEN])

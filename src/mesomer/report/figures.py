@@ -301,6 +301,15 @@ def _axes(width: float = 4.6, height: float = 3.3) -> Iterator[tuple[Axes, Calla
         yield canvas.add_subplot(), finish
 
 
+def logarithmic(axis: Any) -> None:
+    """A logarithmic axis with numbers as text: the usual labels are formulas, which are not drawn here."""
+    from matplotlib.ticker import LogFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+
+
 def _inline(svg: str, alt: str) -> str:
     """The <svg> element alone, sized by the page, with page colours, unique identifiers and its text alternative."""
     svg = svg[svg.index("<svg") :]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mesomer.files import atomic_write
-from mesomer.report.figures import COLOURS, GREY, Figure, _axes
+from mesomer.report.figures import COLOURS, GREY, Figure, _axes, logarithmic
 from mesomer.report.page import duration, number, render
 from mesomer.training.checkpoint import read_config
 from mesomer.training.pretrain import FIGURES
@@ -176,7 +176,7 @@ def rate_figure(rows: Sequence[Mapping[str, str]]) -> Figure:
     with _axes() as (ax, finish):
         ax.plot(*_column(rows, "train", "learning_rate"), color=COLOURS[2], lw=1.5, label="learning rate")
         ax.plot(*_column(rows, "train", "gradient_norm"), color=COLOURS[3], lw=1, label="norm of the gradient")
-        ax.set_yscale("log")
+        logarithmic(ax.yaxis)
         ax.set(xlabel="Epoch", ylabel="Value (logarithmic)")
         ax.legend()
         caption = "A gradient that grows while the loss does not fall points to a rate that is too high."

@@ -22,6 +22,8 @@ from mesomer.report.page import MINUS, counted, duration, render
 from mesomer.report.study_folder import Study, read_predictions, read_study, tidy
 from mesomer.report.study_markdown import markdown_page
 from mesomer.report.study_method import files_here, method_paragraph
+from mesomer.report.study_molecules import lacks_molecules
+from mesomer.report.study_pilot import pilot_lines, pilot_table
 from mesomer.report.study_record import as_json, verdicts_record
 from mesomer.report.study_text import (
     cautions,
@@ -139,8 +141,8 @@ def page_values(study: Study, found: Sequence[SplitVerdict]) -> dict[str, Any]:
         "nothing_found": "The checks found nothing.",
         "costs": _costs(study),
         "cost_figures": [figure for split in order if (figure := fig.cost_figure(study, split))],
-        "pilot_lines": _pilot_lines(study),
-        "pilot": tables.pilot_table(study),
+        "pilot_lines": pilot_lines(study, order),
+        "pilot": pilot_table(study),
         "method": method_paragraph(study, found),
         "files": files_here(study),
         "next": [f"mesomer study report {study.folder}    # makes this page again, without training"],
@@ -158,6 +160,8 @@ def _split_values(study: Study, split: SplitVerdict, similar: Any) -> dict[str, 
             "the pooled predictions of each repeat). It misses the luck in the training part, so it does not replace "
             "the interval above."
         )
+    elif lacks_molecules(study, split.split) and split.primary is not None:
+        notes.append("The interval over test molecules alone was not made: it needs molecules.csv, which is not here.")
     if split.primary is not None:
         size = split.primary.effect_size
         steady = "" if size is None else f"; d_z, the gain by its spread between folds, is {size:+.2f}"
@@ -262,12 +266,6 @@ def _costs(study: Study) -> list[tuple[str, str]]:
         ("Machine", ", ".join(words) or "not recorded"),
         ("Command", tidy(study.facts.get("command") or "not recorded")),
     ]
-
-
-def _pilot_lines(study: Study) -> list[str]:
-    if study.pilot is None:
-        return ["No pilot was recorded: what the design could detect is known from the study itself only."]
-    return [tidy(study.pilot["sentence"])] if study.pilot.get("sentence") else []
 
 
 def _short(name: Any) -> str:

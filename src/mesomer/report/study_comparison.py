@@ -1,9 +1,13 @@
-"""Writing what several studies say together: `sets.html`, `sets.csv`, `sets.json`."""
+"""Writing what several studies say together: `sets.html`, `sets.csv`, `sets.json`, and `contrasts.csv`.
+
+The last one is there where several models were studied on the same folds: the points of a grid.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +16,8 @@ from typing import Any
 from mesomer.files import atomic_write
 from mesomer.report.study_sets import BASELINE, TWIN, Joined, Published, SetResult, collect, join
 from mesomer.report.study_sets_page import TABLE, sentences, sets_page
+from mesomer.report.study_sets_points import compare_models, join_points
+from mesomer.report.study_sets_points_page import CONTRASTS, contrast_rows, model_sentences
 
 PAGE, RECORD = "sets.html", "sets.json"
 
@@ -29,7 +35,7 @@ class SetsReport:
 def write_comparison(
     folders: Iterable[str | Path], output: str | Path, published: Sequence[Published] = ()
 ) -> SetsReport:
-    """Joins study folders: writes `sets.html`, `sets.csv` and `sets.json` into the folder `output`.
+    """Joins study folders: writes `sets.html`, `sets.csv`, `sets.json` and `contrasts.csv` into the folder `output`.
 
     `published` scores stand in a table of their own beside ours. Raises `MesomerError` for broken folders, for a set
     that is given twice, and where no study has results.
@@ -37,15 +43,27 @@ def write_comparison(
     output = Path(output)
     results = collect(folders)
     joined = join(results)
-    said = sentences(joined)
-    with atomic_write(output / TABLE) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        csv.writer(handle).writerows(_rows(results))
+    compared = compare_models(results)
+    said = [*model_sentences(compared), *sentences(joined)]
+    _write_table(output / TABLE, _rows(results))
+    if compared:
+        _write_table(output / CONTRASTS, contrast_rows(compared))
+    else:
+        (output / CONTRASTS).unlink(missing_ok=True)
     with atomic_write(output / RECORD) as temporary:
         text = json.dumps([_record(one) for one in joined], indent=1, ensure_ascii=False, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     with atomic_write(output / PAGE) as temporary:
-        temporary.write_text(sets_page(results, joined, published), encoding="utf-8")
+        page = sets_page(results, joined, published, compared, join_points(compared))
+        temporary.write_text(page, encoding="utf-8")
     return SetsReport(output / PAGE, said, joined, results)
+
+
+def _write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """A table with an empty cell for every number that there is not."""
+    with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
+        told = (["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row] for row in rows)
+        csv.writer(handle).writerows(told)
 
 
 def _rows(results: Sequence[SetResult]) -> list[list[Any]]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mesomer.report.figures import COLOURS, GREY, Figure, _axes, with_unit
+from mesomer.report.figures import COLOURS, GREY, Figure, _axes, logarithmic, with_unit
 from mesomer.report.page import counted, duration
 from mesomer.report.study_contrasts import Contrast
 from mesomer.report.study_folder import Predictions, Study
 from mesomer.report.study_text import Speech, speech
 from mesomer.report.study_verdicts import SplitVerdict
+from mesomer.statistics import AllPairs
 
 BETTER, WORSE = COLOURS[0], COLOURS[1]
 _FIFTHS = 5
@@ -25,12 +26,12 @@ def split_figures(study: Study, split: SplitVerdict) -> list[Figure]:
     speak = speech(study)
     if split.against_twin:
         rows = [(speak.labels[row.first], row) for row in split.against_twin]
-        drawn.append(gains_figure("Every arm against the twin", rows, study, speak))
+        drawn.append(gains_figure("Every arm against the twin", rows, study.zone, speak))
     if split.against_references:
         rows = [(speak.labels[row.second], row) for row in split.against_references]
-        drawn.append(gains_figure("The pre-trained network against the baselines", rows, study, speak))
+        drawn.append(gains_figure("The pre-trained network against the baselines", rows, study.zone, speak))
     if split.pairs is not None:
-        drawn.append(pairs_figure(study, split))
+        drawn.append(pairs_figure("All arms, best first", split.pairs, speak.labels, speak, "arms"))
     return drawn
 
 
@@ -72,10 +73,10 @@ def paired_figure(study: Study, split: SplitVerdict) -> Figure:
         return finish("Fold by fold", caption, f"Slope chart of {counted(total, 'fold')}. Means: {means}. {caption}")
 
 
-def gains_figure(title: str, rows: Sequence[tuple[str, Contrast]], study: Study, speak: Speech) -> Figure:
+def gains_figure(title: str, rows: Sequence[tuple[str, Contrast]], zone: float, speak: Speech) -> Figure:
     """Gains with the intervals of the table, and the zone as a band."""
     with _axes(width=4.6, height=1.2 + 0.42 * len(rows)) as (ax, finish):
-        ax.axvspan(-study.zone, study.zone, color=GREY, alpha=0.18, lw=0)
+        ax.axvspan(-zone, zone, color=GREY, alpha=0.18, lw=0)
         ax.axvline(0, color=GREY, lw=1)
         for at, (_, row) in enumerate(rows):
             colour = {"helps": BETTER, "hurts": WORSE}.get(row.verdict, GREY)
@@ -89,37 +90,35 @@ def gains_figure(title: str, rows: Sequence[tuple[str, Contrast]], study: Study,
         )
         caption = (
             f"Right of zero is better. Bars: 95 % intervals, wide enough for {len(rows)} comparisons. Band: "
-            f"differences that do not count, ±{speak.size(study.zone)}."
+            f"differences that do not count, ±{speak.size(zone)}."
         )
         if len(rows) == 1:
             caption = caption.replace(", wide enough for 1 comparisons", "")
         return finish(title, caption, f"Intervals of gains. {told}. {caption}")
 
 
-def pairs_figure(study: Study, split: SplitVerdict) -> Figure:
-    """Means with bars that overlap exactly where two arms are not shown to differ (corrected Tukey)."""
-    speak, pairs = speech(study), split.pairs
-    assert pairs is not None
-    order = sorted(pairs.means, key=lambda arm: pairs.means[arm], reverse=study.better == "max")
+def pairs_figure(title: str, pairs: AllPairs, labels: Mapping[str, str], speak: Speech, what: str) -> Figure:
+    """Means with bars that overlap exactly where two of them are not shown to differ (corrected Tukey)."""
+    order = sorted(pairs.means, key=lambda name: pairs.means[name], reverse=speak.better == "max")
     with _axes(width=4.6, height=1.2 + 0.42 * len(order)) as (ax, finish):
         best = pairs.means[order[0]]
-        for at, arm in enumerate(order):
-            mean = pairs.means[arm]
+        for at, name in enumerate(order):
+            mean = pairs.means[name]
             apart = abs(mean - best) > pairs.half_width
             colour = GREY if apart else BETTER
             ax.plot([mean - pairs.half_bar, mean + pairs.half_bar], [at, at], "-", color=colour, lw=2.2)
             ax.plot([mean], [at], "o", color=colour, ms=6)
-        edge = best - pairs.half_bar if study.better == "max" else best + pairs.half_bar
+        edge = best - pairs.half_bar if speak.better == "max" else best + pairs.half_bar
         ax.axvline(edge, color=BETTER, lw=1, ls=(0, (4, 3)))
-        ax.set_yticks(range(len(order)), labels=[wrapped(speak.labels[arm], 22) for arm in order])
+        ax.set_yticks(range(len(order)), labels=[wrapped(labels[name], 22) for name in order])
         ax.set(ylim=(len(order) - 0.5, -0.5), xlabel=with_unit(speak.metric, speak.unit or None))
-        told = "; ".join(f"{speak.labels[arm]} {speak.score(pairs.means[arm])}" for arm in order)
+        told = "; ".join(f"{labels[name]} {speak.score(pairs.means[name])}" for name in order)
         caption = (
-            "Two arms differ where their bars do not overlap (Tukey, corrected for shared molecules). Blue: not shown "
-            "to be worse than the best."
+            f"Two {what} differ where their bars do not overlap (Tukey, corrected for shared molecules). Blue: not "
+            "shown to be worse than the best."
         )
         half = f"Half a bar is {speak.size(pairs.half_bar)}."
-        return finish("All arms, best first", caption, f"Means with bars: {told}. {half} {caption}")
+        return finish(title, caption, f"Means with bars: {told}. {half} {caption}")
 
 
 def curve_figures(study: Study, split: SplitVerdict) -> list[Figure]:
@@ -196,7 +195,7 @@ def cost_figure(study: Study, split: SplitVerdict) -> Figure | None:
             marker = "os^Dv<>"[at // len(COLOURS) % 7]
             ax.plot([seconds], [mean], marker, ms=7, color=COLOURS[at % len(COLOURS)],
                     label=textwrap.shorten(label, 40), ls="")  # fmt: skip
-        ax.set_xscale("log")
+        logarithmic(ax.xaxis)
         ax.set(xlabel="Time of one fold (s, logarithmic)", ylabel=with_unit(speak.metric, speak.unit or None))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=1)
         told = "; ".join(f"{label}: {duration(seconds)}, {speak.score(mean)}" for label, seconds, mean in rows)

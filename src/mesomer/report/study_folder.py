@@ -2,7 +2,7 @@
 
 Decided: `results.csv` may be several files joined end to end (parts run on several machines), so repeated header lines
 and repeated cells are accepted; of a cell that was run twice the first counts, and the report says how many there were.
-`value_default`, the score of the setting without search, is optional.
+`value_default` (the score of the setting without search) is optional, as are `similarity` and `probabilities`.
 Scores of further metrics are kept only for the mean over targets: a set with 600 targets would fill the memory else.
 """
 
@@ -314,6 +314,8 @@ class Predictions(NamedTuple):
     truth: NDArray[np.float64]
     predicted: NDArray[np.float64]
     similarity: NDArray[np.float64] | None
+    probabilities: NDArray[np.float64] | None
+    """Of each class of a multiclass target, NaN beyond its classes; None where the file has none, as older ones."""
 
     def where(self, split: str, arm: str) -> Predictions:
         """Those of one arm on one kind of split."""
@@ -332,7 +334,7 @@ def read_predictions(folder: Path, arms: Iterable[str]) -> Predictions | None:
     texts = ("split", "repeat", "fold", "arm", "label_count", "row", "target", "truth", "predicted")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
-            types = dict.fromkeys((*texts, "similarity"), pa.string())
+            types = dict.fromkeys((*texts, "similarity", "probabilities"), pa.string())
             table = csv.read_csv(handle, convert_options=csv.ConvertOptions(column_types=types))
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         raise MesomerError(f"{path} cannot be read: {error}.", "Remove it: scores stand in results.csv.") from error
@@ -356,6 +358,15 @@ def read_predictions(folder: Path, arms: Iterable[str]) -> Predictions | None:
             words("split"), words("repeat").astype(int), words("arm"), words("row").astype(int), words("target"),
             floats("truth"), floats("predicted"),
             floats("similarity") if "similarity" in table.column_names else None,
+            _probabilities(words("probabilities")) if "probabilities" in table.column_names else None,
         )  # fmt: skip
     except (pa.ArrowInvalid, ValueError) as error:
         raise MesomerError(f"{path}: {error}.", "Remove it: scores stand in results.csv.") from error
+
+
+def _probabilities(cells: NDArray) -> NDArray[np.float64] | None:
+    """[predictions, classes] of cells such as `0.2 0.5 0.3`; None where all are empty."""
+    rows = [cell.split() for cell in cells.tolist()]
+    most = max(map(len, rows), default=0)
+    padded = [row + ["nan"] * (most - len(row)) for row in rows]
+    return np.array(padded, dtype=np.float64) if most else None

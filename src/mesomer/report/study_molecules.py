@@ -19,6 +19,7 @@ from mesomer.report.study_contrasts import Pairing
 from mesomer.report.study_folder import Predictions, Study
 from mesomer.statistics import bootstrap_molecules, default_zone
 
+MOLECULES = "molecules.csv"
 MOST_DRAWS, LEAST_DRAWS = 1000, 200
 _WORK = 1e7
 """Draws times predictions; some seconds."""
@@ -73,6 +74,8 @@ def over_molecules(
     _, two = _by_molecule(second, rows, repeats)
     known = np.isfinite(truth) & np.isfinite(one).all(1) & np.isfinite(two).all(1)
     truth, one, two = truth[known], one[known], two[known]
+    if lacks_molecules(study, split):
+        return None
     groups = _scaffolds(study, rows[known]) if study.rule(split) in _BY_SCAFFOLD else None
     if groups is not None and len(set(groups)) < LEAST_MOLECULES:
         return None
@@ -89,11 +92,16 @@ def over_molecules(
     return bootstrap_molecules([truth], [one], [two], score, study.better, draws=draws, groups=drawn)
 
 
+def lacks_molecules(study: Study, split: str) -> bool:
+    """Whether whole scaffolds would have to be drawn and the table of molecules is not in the folder."""
+    return study.rule(split) in _BY_SCAFFOLD and not (study.folder / MOLECULES).is_file()
+
+
 def _scaffolds(study: Study, rows: NDArray) -> list[str]:
     """The scaffold of each molecule of the table's rows; one without rings stands for itself."""
     from mesomer.chem.scaffolds import scaffold
 
-    with open(study.folder / "molecules.csv", encoding="utf-8", newline="") as handle:
+    with open(study.folder / MOLECULES, encoding="utf-8", newline="") as handle:
         smiles = {int(line["row"]): line["smiles"] for line in csv.DictReader(handle)}
     return [scaffold(smiles[int(row)], chirality=False) or f"row {row}" for row in rows]
 

@@ -11,6 +11,15 @@ from mesomer.report.page import NONE, number, render, signed
 from mesomer.report.study_figures import BETTER, WORSE, wrapped
 from mesomer.report.study_folder import tidy
 from mesomer.report.study_sets import BASELINE, TWIN, Joined, Published, SetResult
+from mesomer.report.study_sets_points import JoinedPoint, Models
+from mesomer.report.study_sets_points_page import (
+    CONTRASTS,
+    model_figures,
+    model_method,
+    model_notes,
+    model_sentences,
+    model_tables,
+)
 from mesomer.report.study_tables import Table
 from mesomer.report.study_text import METRIC_LABELS, listed, speech
 from mesomer.statistics.verdicts import EQUAL, HELPS, HURTS, UNDECIDED
@@ -48,9 +57,15 @@ def _sentence(one: Joined) -> str:
     return f"{said}; set by set: {alone}."
 
 
-def sets_page(results: Sequence[SetResult], joined: Sequence[Joined], published: Sequence[Published]) -> str:
+def sets_page(
+    results: Sequence[SetResult],
+    joined: Sequence[Joined],
+    published: Sequence[Published],
+    compared: Sequence[Models] = (),
+    points: Sequence[JoinedPoint] = (),
+) -> str:
     """The page as HTML."""
-    notes = []
+    notes = model_notes(compared)
     for one in joined:
         if one.left_out:
             notes.append(
@@ -59,17 +74,20 @@ def sets_page(results: Sequence[SetResult], joined: Sequence[Joined], published:
             )
     values = {
         "title": f"Does pre-training help in general? {len({result.set for result in results})} data sets",
-        "sentences": sentences(joined),
+        "sentences": [*model_sentences(compared), *sentences(joined)],
         "designs": design_lines(results),
         "notes": notes,
         "joined": [joined_table(joined)] if any(one.found for one in joined) else [],
         "figures": [forest_figure(one) for one in joined if one.members],
+        "models": model_tables(compared, points),
+        "model_figures": model_figures(compared),
         "tables": [sets_table(results), *arms_tables(results)],
         "published": published_table(results, published),
-        "method": _method(joined),
+        "method": " ".join(filter(None, [_method(joined), model_method(compared)])),
         "files": [
             (TABLE, "every difference of every set, one row each, in the unit of its metric"),
             ("sets.json", "the joined figures with all their digits"),
+            *([(CONTRASTS, "every comparison of two models on the same folds, one row each")] if compared else []),
             *((str(folder), f"the study on {name}") for folder, name in _folders(results).items()),
         ],
     }
@@ -167,7 +185,7 @@ def sets_table(results: Sequence[SetResult]) -> Table:
 
 
 def arms_tables(results: Sequence[SetResult]) -> list[Table]:
-    """Mean scores of all arms over the sets, one table for each kind of split."""
+    """Mean scores of all arms over the sets, one table for each kind of split: a row for each set and model."""
     tables = []
     for split in dict.fromkeys(result.split.split for result in results):
         here = [result for result in results if result.split.split == split]
@@ -175,21 +193,14 @@ def arms_tables(results: Sequence[SetResult]) -> list[Table]:
         for result in here:
             for arm in result.study.arms.values():
                 arms.setdefault(arm.name, arm.label)
-        means = [{figures.arm.name: figures.mean for figures in result.split.arms} for result in here]
-        rows = [
-            [
-                label,
-                *(
-                    speech(result.study).score(mean.get(name, float("nan")))
-                    for result, mean in zip(here, means, strict=True)
-                ),
-            ]
-            for name, label in arms.items()
-        ]
-        several = len({result.model for result in here}) > 1
-        head = ["Arm", *(f"{r.set} ({r.model})" if several else r.set for r in here)]
+        rows = []
+        for result in here:
+            means = {figures.arm.name: figures.mean for figures in result.split.arms}
+            scores = [speech(result.study).score(means.get(name, float("nan"))) for name in arms]
+            rows.append([result.set, result.model, *scores])
         metrics = ", ".join(dict.fromkeys(speech(result.study).metric for result in here))
-        tables.append(Table(f"Mean scores ({metrics}) on {tidy(split)} splits.", head, rows))
+        caption = f"Mean scores ({metrics}) on {tidy(split)} splits."
+        tables.append(Table(caption, ["Set", "Model", *arms.values()], rows, 2))
     return tables
 
 

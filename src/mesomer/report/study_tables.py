@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mesomer.report.figures import with_unit
 from mesomer.report.page import NONE, counted, duration, number
@@ -88,10 +88,10 @@ def twin_table(study: Study, split: SplitVerdict) -> Table | None:
     speak = speech(study)
     caption = (
         f"Gain in {speak.scored()} over “{speak.labels[study.twins[study.main]]}”, the twin; positive is better "
-        f"whatever the metric. {_together(len(split.against_twin), 'comparisons')} "
+        f"whatever the metric. {holds_together(len(split.against_twin), 'comparisons')} "
         f"Better, equal, worse: probability of a difference by more than {speak.size(study.zone)}, within it, below it."
     )
-    return _contrast_table(caption, "Arm", [(speak.labels[row.first], row) for row in split.against_twin], speak)
+    return contrast_table(caption, "Arm", [(speak.labels[row.first], row) for row in split.against_twin], speak)
 
 
 def references_table(study: Study, split: SplitVerdict) -> Table | None:
@@ -102,10 +102,10 @@ def references_table(study: Study, split: SplitVerdict) -> Table | None:
     where = " Judged on molecules outside the pre-training corpus." if split.on_novel else ""
     caption = (
         f"Gain in {speak.scored()} of “{speak.labels[study.main]}” over each baseline; positive: pre-training is "
-        f"better. {_together(len(split.against_references), 'comparisons')}{where}"
+        f"better. {holds_together(len(split.against_references), 'comparisons')}{where}"
     )
     rows = [(speak.labels[row.second], row) for row in split.against_references]
-    return _contrast_table(caption, "Against", rows, speak)
+    return contrast_table(caption, "Against", rows, speak)
 
 
 def own_twins_table(study: Study, split: SplitVerdict) -> Table | None:
@@ -115,10 +115,10 @@ def own_twins_table(study: Study, split: SplitVerdict) -> Table | None:
     speak = speech(study)
     caption = (
         f"Gain in {speak.scored()} of every pre-trained arm over its own twin with random weights. "
-        f"{_together(len(split.own_twins), 'comparisons')}"
+        f"{holds_together(len(split.own_twins), 'comparisons')}"
     )
     rows = [(f"{speak.labels[row.first]} against {speak.labels[row.second]}", row) for row in split.own_twins]
-    return _contrast_table(caption, "Pair", rows, speak)
+    return contrast_table(caption, "Pair", rows, speak)
 
 
 def targets_table(study: Study, split: SplitVerdict) -> Table | None:
@@ -132,10 +132,10 @@ def targets_table(study: Study, split: SplitVerdict) -> Table | None:
     untold = f" Not judged one by one: {listed(split.untold)}." if split.untold else ""
     caption = (
         f"Gain in {speak.metric} of the pre-trained network over its twin, target by target, the clearest first. "
-        f"{_together(len(order), 'targets')}{more}{untold}"
+        f"{holds_together(len(order), 'targets')}{more}{untold}"
     )
     own = speak._replace(unit="unit of the target" if speak.unit else "")
-    return _contrast_table(caption, "Target", [(study.named(row.target), row.contrast) for row in shown], own)
+    return contrast_table(caption, "Target", [(study.named(row.target), row.contrast) for row in shown], own)
 
 
 def zones_table(study: Study, split: SplitVerdict) -> Table | None:
@@ -188,32 +188,7 @@ def curve_table(study: Study, split: SplitVerdict) -> Table | None:
     return Table(caption, ["Labels", "Folds", with_unit("Gain", speak.unit), "95 % interval"], rows)
 
 
-def pilot_table(study: Study) -> Table | None:
-    """What the pilot said of possible designs before the study."""
-    pilot = study.pilot or {}
-    designs: Sequence[dict[str, Any]] = pilot.get("mde_by_design") or []
-    if not designs:
-        return None
-    speak = speech(study)
-    rows = [
-        [
-            f"{row['repeats']} x {row['folds']} folds" if row["folds"] > 1 else f"{row['repeats']} drawn divisions",
-            speak.score(float(row["mde"])),
-            f"{int(row['cells']):,}",
-            duration(60 * float(row["minutes"])),
-            *([] if "can_show_equality" not in row else ["yes" if row["can_show_equality"] else "no"]),
-        ]
-        for row in designs
-    ]
-    which = f" of the {tidy(pilot['split'])} splits" if pilot.get("split") else ""
-    caption = f"What was expected before the study, from a cheap pilot on the same folds{which}."
-    head = ["Design", with_unit("Smallest detectable difference", speak.unit), "Trainings", "Time"]
-    if "can_show_equality" in designs[0]:
-        head.append("Can show “no practical difference”")
-    return Table(caption, head, rows)
-
-
-def _together(count: int, what: str) -> str:
+def holds_together(count: int, what: str) -> str:
     """How intervals and p allow for the size of a table, and which of the two its verdicts follow."""
     if count == 1:
         return "The verdict follows the interval."
@@ -224,7 +199,7 @@ def _together(count: int, what: str) -> str:
     )
 
 
-def _contrast_table(caption: str, first: str, rows: Sequence[tuple[str, Contrast]], speak: Speech) -> Table:
+def contrast_table(caption: str, first: str, rows: Sequence[tuple[str, Contrast]], speak: Speech) -> Table:
     """The verdict stands second, so that a phone shows it without scrolling."""
     head = [
         first,

@@ -208,7 +208,21 @@ def detectable_sentence(study: Study, split: SplitVerdict) -> str:
     )
     if (primary.high - primary.low) / 2 > primary.zone:
         said += " It is too coarse to show that there is no practical difference."
-    return said
+    expected = promised(study, split.split)
+    return said if expected is None else f"{said} The pilot had promised {ranged(speak, *expected)}."
+
+
+def promised(study: Study, split: str) -> tuple[float, float] | None:
+    """The ends of the smallest detectable difference that the pilot promised for the plan; older pilots have none."""
+    said = ((study.pilot or {}).get("splits") or {}).get(split) or {}
+    if "mde_low" not in said or "mde_high" not in said:
+        return None
+    return float(said["mde_low"]), float(said["mde_high"])
+
+
+def ranged(speak: Speech, low: float, high: float) -> str:
+    """A range of differences with its unit."""
+    return f"{speak.size(low)} to {speak.size(high)}{f' {speak.unit}' if speak.unit else ''}"
 
 
 def needed_sentence(study: Study, split: SplitVerdict) -> str:

@@ -23,6 +23,7 @@ from mesomer.statistics.power import (
     pilot_spread,
     power,
     smallest_detectable,
+    widened,
 )
 from mesomer.statistics.resampled import (
     LEVEL,
@@ -74,5 +75,6 @@ __all__ = [
     "tukey",
     "verdict",
     "verdicts_by_zone",
+    "widened",
     "wilcoxon_over_sets",
 ]

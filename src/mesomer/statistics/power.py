@@ -71,6 +71,9 @@ class Outlook(NamedTuple):
     """Half the interval to expect."""
     can_show_equality: bool
     """Whether an interval of the expected width fits into the zone at all."""
+    half_width_low: float
+    half_width_high: float
+    """Half the interval at the ends of the interval of the pilot's spread."""
 
 
 class Needed(NamedTuple):
@@ -126,8 +129,8 @@ def pilot_spread(first: ArrayLike, second: ArrayLike, better: str, design: Desig
     """Spread of the paired differences of two cheap arms on the folds of `design`, with its interval.
 
     (J - 1) s^2 / sigma^2 is chi-squared with J - 1 degrees if the differences are equally correlated normal ones, the
-    correlation itself drops out. Two seeds of one method give a lower bound: arms that differ in kind spread about
-    twice as far. Raises `MesomerError` if the scores are not one for each split of the design.
+    correlation itself drops out. Two seeds of one method give a lower bound: arms that differ in more spread farther,
+    see `widened`. Raises `MesomerError` if the scores are not one for each split of the design.
     """
     from scipy.special import chdtri
 
@@ -141,6 +144,16 @@ def pilot_spread(first: ArrayLike, second: ArrayLike, better: str, design: Desig
     return Pilot(found.spread, low, high, design)
 
 
+def widened(pilot: Pilot, usual: float, most: float) -> Pilot:
+    """The spread to expect of arms that differ in more than the pilot's: `usual` times as far, and up to `most` times.
+
+    The lower end stays where it is: no two arms were seen closer. Raises `MesomerError` unless 1 <= usual <= most.
+    """
+    if not 1 <= usual <= most:
+        raise MesomerError(f"Arms cannot spread {usual:g} to {most:g} times as far.", "Give 1 or more, in order.")
+    return pilot._replace(spread=usual * pilot.spread, high=most * pilot.high)
+
+
 def outlook(pilot: Pilot, design: Design, zone: float, comparisons: int = 1, level: float = LEVEL) -> Outlook:
     """What `design` can show on the pilot's data: smallest detectable difference, width, and whether equality can.
 
@@ -152,9 +165,10 @@ def outlook(pilot: Pilot, design: Design, zone: float, comparisons: int = 1, lev
     zone = positive(zone, "The zone of practical equivalence")
     each = 1 - (1 - share(level, "The level of an interval")) / whole(comparisons, "The number of comparisons", 1)
     spread, low, high = (scaled_spread(value, pilot.design, design) for value in (pilot.spread, pilot.low, pilot.high))
-    half = float(stdtrit(design.splits - 1, (1 + each) / 2)) * spread * design.error_factor
+    quantile = float(stdtrit(design.splits - 1, (1 + each) / 2))
+    half, half_low, half_high = (quantile * value * design.error_factor for value in (spread, low, high))
     found, at_low, at_high = (smallest_detectable(value, design, level=each) for value in (spread, low, high))
-    return Outlook(design, found, at_low, at_high, half, half <= zone)
+    return Outlook(design, found, at_low, at_high, half, half <= zone, half_low, half_high)
 
 
 def scaled_spread(spread: float, seen: Design, planned: Design) -> float:

@@ -1,7 +1,8 @@
 """Running a grid: the model of each point, a study for each set, and one page on all of them.
 
 Decided: every set is read, divided and checked as its studies will do it before anything is pre-trained, with a network
-of random weights in the place of the model; what is refused then is said at once and left out.
+of random weights in the place of the model; what is refused then is said at once and left out. The checks of a set
+follow each other, so that its molecules are read once for all points (`SharedReading`).
 """
 
 from __future__ import annotations

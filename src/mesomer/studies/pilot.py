@@ -1,86 +1,144 @@
 """The pilot: what can this study see, before hours are spent on it?
 
-Forests on counted fragments, two seeds, on the folds of the first repeat (or the first few drawn divisions): the
-spread of their paired differences is what two arms show that differ in nothing but chance, so that the smallest
-detectable difference computed from it is a lower bound. Arms that differ in kind spread about twice as far.
+Two things are trained on the first folds (or the first drawn divisions): forests on counted fragments with two seeds,
+which differ in nothing but chance, so that no two arms can be told apart more finely; and, where time allows, the two
+arms of the headline (`rehearsal.py`). What follows from their spreads is said by `promise.py`.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from mesomer.data.splits import find_rule
+import numpy as np
+
 from mesomer.progress import Progress
 from mesomer.statistics import Design as Folds
-from mesomer.statistics import Pilot, cross_validation, drawn_splits, outlook, pilot_spread
+from mesomer.statistics import Pilot, cross_validation, drawn_splits, pilot_spread
 from mesomer.studies.arms import Job
 from mesomer.studies.arms.fragments import FOREST
-from mesomer.studies.design import Cell, Design, cells_of, rule_of
+from mesomer.studies.cells import Training, evaluate
+from mesomer.studies.design import Cell, Design, StudyOptions
 from mesomer.studies.molecules import Source, StudyData, opened
-from mesomer.studies.plan import Costs
 from mesomer.studies.processes import in_processes
-from mesomer.studies.scoring import SCALED, Labels, headline
+from mesomer.studies.rehearsal import MOST_PARTS, MOST_SECONDS, Part, Rehearsal, parts_of
+from mesomer.studies.scoring import Labels, headline
 
 SEEDS = (0, 1)
-KIND_FACTOR = 2.0
-"""How much farther arms of different kinds spread than two seeds of one, about."""
-REPEATS, DRAWN = (1, 3, 5), (3, 5, 10)
-MOST_DRAWN = 5
-"""Drawn divisions that the pilot looks at."""
 
 
 @dataclass(frozen=True)
-class Forest:
-    """One forest of the pilot."""
+class Seen:
+    """What the pilot saw of one kind of split."""
+
+    forests: Pilot | None
+    """Spread of the difference of two forests that differ in their seed alone; None where there is none to see."""
+    pair: Pilot | None
+    """The same of the rehearsed pair."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of the pilot."""
 
     source: Source
     splits: tuple[str, ...]
+    coordinates: bool
     split: str
-    part: tuple[int, int]
-    """Repeat and fold."""
+    part: Part
+    arm: str
     seed: int
+    training: Training | None
+    """None for forests, of which there are several seeds."""
 
 
-def grow(task: Forest) -> tuple[str, tuple[int, int], int, float]:
-    """Split, repeat and fold, seed and the score on the test part."""
-    study = opened(task.source, task.splits, coordinates=False)  # forests on fragments have no use for any
-    cell = Cell(task.split, *task.part, FOREST.name)
-    found = study.split_of(cell)
-    job = Job(study, replace(found, seed=(found.seed + task.seed) % 2**32), 1, 1, 1, None)
-    predicted = FOREST.fit(job, {}, 0)
-    score = headline(Labels(study.data.targets, study.data.y), found.test, predicted.test)
-    return task.split, task.part, task.seed, score
+def try_out(trial: Trial) -> tuple[Trial, float]:
+    """The score on the test part."""
+    study = opened(trial.source, trial.splits, trial.coordinates)
+    labels = Labels(study.data.targets, study.data.y)
+    cell = Cell(trial.split, *trial.part, trial.arm)
+    split = study.split_of(cell)
+    if trial.training is not None:
+        return trial, headline(labels, split.test, np.array(evaluate(study, cell, trial.training)["predicted"]))
+    job = Job(study, replace(split, seed=(split.seed + trial.seed) % 2**32), 1, 1, 1, None)
+    return trial, headline(labels, split.test, FOREST.fit(job, {}, 0).test)
 
 
-def run_pilot(study: StudyData, design: Design, jobs: int) -> dict[str, Pilot]:
-    """The spread of each kind of split that has folds, or divisions that differ."""
-    parts = {split: found for split in design.splits if len(found := _parts(design, split)) > 1}
-    tasks = [
-        Forest(study.source, design.splits, split, part, seed)
+def run_pilot(
+    study: StudyData, design: Design, options: StudyOptions, rehearsal: Rehearsal | None, coordinates: bool, jobs: int
+) -> dict[str, Seen]:
+    """The spreads on each kind of split that has folds, or divisions that differ.
+
+    A rehearsal that takes longer than expected starts no training after two minutes: its parts are fewer then.
+    """
+    parts = {split: parts_of(design, split, max(design.folds_of(split), MOST_PARTS)) for split in design.splits}
+    parts = {split: found for split, found in parts.items() if len(found) > 1}
+
+    forests = [
+        # forests on fragments have no use for coordinates
+        Trial(study.source, design.splits, False, split, part, FOREST.name, seed, None)
         for split, found in parts.items() for part in found for seed in SEEDS
     ]  # fmt: skip
-    scores: dict[tuple[str, int], dict[tuple[int, int], float]] = {}
-    with Progress(len(tasks), "forests", "pilot") as bar:
-        for split, part, seed, value in in_processes(grow, tasks, jobs):
-            scores.setdefault((split, seed), {})[part] = value
+    rehearsed = _rehearsed(study.source, design, options, rehearsal, coordinates)
+    latest = time.monotonic() + MOST_SECONDS
+
+    def trials() -> Iterator[Trial]:
+        yield from forests
+        yield from itertools.takewhile(lambda _: time.monotonic() < latest, rehearsed)
+
+    scores: dict[tuple[str, str, int], dict[Part, float]] = {}
+    with Progress(len(forests) + len(rehearsed), "trainings", "pilot") as bar:
+        for one, value in in_processes(try_out, trials(), jobs):
+            scores.setdefault((one.split, one.arm, one.seed), {})[one.part] = value
             bar.advance()
     better = Labels(study.data.targets, study.data.y).better
-    pilots = {}
-    for split, found in parts.items():
-        first, second = ([scores[split, seed][part] for part in found] for seed in SEEDS)
-        seen = replace(design, repeats=1 if design.folds_of(split) > 1 else len(found))
-        pilots[split] = pilot_spread(first, second, better, divided(seen, split))
-    return pilots
+    seen = {}
+    for split in parts:
+        first, second = (scores[split, FOREST.name, seed] for seed in SEEDS)
+        by_chance, of_pair = _spread(design, split, first, second, better), None
+        if rehearsal is not None:
+            first, second = (scores.get((split, arm, 0), {}) for arm in rehearsal.pair)
+            of_pair = _spread(design, split, first, second, better)
+        if by_chance is not None or of_pair is not None:
+            seen[split] = Seen(by_chance, of_pair)
+    return seen
 
 
-def _parts(design: Design, split: str) -> list[tuple[int, int]]:
-    """Repeat and fold of what the pilot looks at; one fixed division has no spread."""
-    if design.folds_of(split) > 1:
-        return [(0, fold) for fold in range(design.folds)]
-    return (
-        [(repeat, 0) for repeat in range(min(design.repeats, MOST_DRAWN))] if find_rule(rule_of(split)).seeded else []
-    )
+def _rehearsed(
+    source: Source, design: Design, options: StudyOptions, rehearsal: Rehearsal | None, coordinates: bool
+) -> list[Trial]:
+    """The trainings of the rehearsal: part by part on all kinds of split, so that what is not reached is the last."""
+    if rehearsal is None:
+        return []
+    training = Training(1, rehearsal.epochs, options.batch_size, options.patience, design.settings)
+    turns = itertools.zip_longest(*([(split, part) for part in found] for split, found in rehearsal.parts.items()))
+    return [
+        Trial(source, design.splits, coordinates, split, part, arm, 0, training)
+        for turn in turns for split, part in filter(None, turn) for arm in rehearsal.pair if arm != FOREST.name
+    ]  # fmt: skip
+
+
+def _spread(
+    design: Design, split: str, first: Mapping[Part, float], second: Mapping[Part, float], better: str
+) -> Pilot | None:
+    """None without two parts on which the metric is defined, or if all differences are the same."""
+    parts = [part for part in first if math.isfinite(first[part]) and math.isfinite(second.get(part, math.nan))]
+    if len(parts) < 2:
+        return None
+    found = pilot_spread(_at(first, parts), _at(second, parts), better, _seen(design, split, len(parts)))
+    return found if found.spread > 0 else None
+
+
+def _at(scores: Mapping[Part, float], parts: Sequence[Part]) -> list[float]:
+    return [scores[part] for part in parts]
+
+
+def _seen(design: Design, split: str, parts: int) -> Folds:
+    """So many of the divisions of a kind of split."""
+    return divided(replace(design, repeats=max(design.repeats, 2)), split)._replace(splits=parts)
 
 
 def divided(design: Design, split: str) -> Folds:
@@ -88,51 +146,3 @@ def divided(design: Design, split: str) -> Folds:
     if design.folds_of(split) > 1:
         return cross_validation(design.repeats, design.folds)
     return drawn_splits(design.repeats)
-
-
-def pilot_report(
-    pilots: dict[str, Pilot], design: Design, costs: Costs, jobs: int, zone: float, metric: str
-) -> dict[str, Any]:
-    """What `pilot.json` says: the spread, what each design can detect, and what it costs."""
-    first = next(iter(pilots))
-    if design.folds_of(first) > 1:
-        others = {*((repeats, design.folds) for repeats in REPEATS), (5, 10)}
-    else:
-        others = {(repeats, design.folds) for repeats in DRAWN}
-    table = [
-        _row(pilots[first], first, replace(design, repeats=repeats, folds=folds), costs, jobs, zone)
-        for repeats, folds in sorted(others | {(design.repeats, design.folds)})
-    ]
-    return {
-        "split": first,
-        "spread": pilots[first].spread,
-        "metric": metric,
-        "zone": zone,
-        "splits": {split: {"spread": p.spread, "low": p.low, "high": p.high} for split, p in pilots.items()},
-        "mde_by_design": table,
-        "sentence": " ".join(_sentence(split, pilot, design, zone, metric) for split, pilot in pilots.items()),
-    }
-
-
-def _row(pilot: Pilot, split: str, design: Design, costs: Costs, jobs: int, zone: float) -> dict[str, Any]:
-    seen = outlook(pilot, divided(design, split), zone)
-    seconds, count = costs.total(design, jobs), design.folds_of(split)
-    cells = len(cells_of(design, lambda cell: 0.0))
-    return {
-        "repeats": design.repeats, "folds": count, "mde": seen.detectable, "mde_low": seen.detectable_low,
-        "mde_high": seen.detectable_high, "can_show_equality": seen.can_show_equality, "cells": cells,
-        "minutes": seconds / 60,
-    }  # fmt: skip
-
-
-def _sentence(split: str, pilot: Pilot, design: Design, zone: float, metric: str) -> str:
-    seen, rule = outlook(pilot, divided(design, split), zone), find_rule(rule_of(split))
-    can = "can" if KIND_FACTOR * seen.half_width <= zone else "can at best" if seen.can_show_equality else "cannot"
-    beyond = " (more than there can be)" if metric not in SCALED and KIND_FACTOR * seen.detectable > 1 else ""
-    return (
-        f"On {split} splits two forests that differ in their seed alone differ by {pilot.spread:.3g} {metric} from "
-        f"test part to test part; {rule.divisions(design.repeats, design.folds)} therefore find a true difference of "
-        f"{seen.detectable:.3g} between arms of one kind, and of about {KIND_FACTOR * seen.detectable:.3g}{beyond} "
-        f"between arms of different kinds, four times out of five, and {can} show that there is no practical "
-        f"difference (within {zone:.3g})."
-    )

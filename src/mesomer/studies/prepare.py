@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from mesomer.errors import MesomerError
 from mesomer.studies.arms import Arm, choose
 from mesomer.studies.checks import Check, check_columns, check_splits, data_checks, require_molecules, require_scaffolds
 from mesomer.studies.design import StudyOptions, rule_of
-from mesomer.studies.molecules import StudyData, draw, read_molecules
+from mesomer.studies.molecules import Source, StudyData, draw, read_molecules
 from mesomer.studies.scoring import Labels, zone_of
 from mesomer.studies.units import units_of
 from mesomer.training.checkpoint import CONFIG, load_model
@@ -37,7 +37,27 @@ class Prepared:
     """Of each target, empty where none is known."""
 
 
-def prepare(request: Request, options: StudyOptions) -> Prepared:
+class SharedReading:
+    """Reads molecules as `read_molecules` does, but those of the last call once: the points of a grid read alike."""
+
+    def __init__(self) -> None:
+        self._known: tuple[tuple[object, ...], StudyData] | None = None
+
+    def __call__(self, source: Source, coordinates: bool) -> StudyData:
+        """The molecules of a source, without splits."""
+        alike = (
+            source.data, source.targets, source.task, source.smiles_column, source.max_atoms, source.descriptors,
+            coordinates,
+        )  # fmt: skip
+        if self._known is None or self._known[0] != alike:
+            self._known = (alike, read_molecules(source, coordinates))
+        known = self._known[1]
+        return StudyData(source, known.labelled, known.data, known.keys)
+
+
+def prepare(
+    request: Request, options: StudyOptions, read: Callable[[Source, bool], StudyData] = read_molecules
+) -> Prepared:
     """Reads, chooses, divides and checks; writes nothing."""
     arms, notes = _arms(options.arms)
     model = load_model(request.source.model)
@@ -45,7 +65,7 @@ def prepare(request: Request, options: StudyOptions) -> Prepared:
     if not isinstance(described, dict) or "name" not in described:
         raise MesomerError(f"{model.path / CONFIG} describes no encoder.", "Copy the folder again.")
     coordinates = ENCODERS[described["name"]].needs_coordinates
-    study = read_molecules(request.source, coordinates)
+    study = read(request.source, coordinates)
     labels = Labels(study.data.targets, study.data.y)
     repeats = options.repeats_for(len(study.keys))
     units = units_of(study.data.targets, request.units)

@@ -29,19 +29,24 @@ PRESETS = {
 }  # fmt: skip
 
 
-def run_preset(
-    name: str, sets: Sequence[str], output: str, study: Callable[[str, Path], dict[str, Any]]
-) -> dict[str, Any]:
-    """Runs a study on every set (those named, or the usual ones), smallest first, and writes the page on them."""
+def sets_of(name: str, sets: Sequence[str]) -> list[str]:
+    """The sets of a preset that are named, or its usual ones, smallest first."""
     if name not in PRESETS:
         raise unknown_name("preset", name, PRESETS)
     preset = PRESETS[name]
     for one in sets:
         if one not in (*preset.sets, *preset.larger):
             raise unknown_name(f"set in the preset {name}", one, (*preset.sets, *preset.larger))
-    chosen = [one for one in (*preset.sets, *preset.larger) if (one in sets if sets else one in preset.sets)]
+    return [one for one in (*preset.sets, *preset.larger) if (one in sets if sets else one in preset.sets)]
+
+
+def run_preset(
+    name: str, sets: Sequence[str], output: str, study: Callable[[str, Path], dict[str, Any]]
+) -> dict[str, Any]:
+    """Runs a study on every set (those named, or the usual ones), smallest first, and writes the page on them."""
+    chosen = sets_of(name, sets)
 
     def planned(one: str) -> Planned:
         return Planned(one, lambda folder: study(one, folder))
 
-    return run_all([planned(one) for one in chosen], output, preset.published)
+    return run_all([planned(one) for one in chosen], output, PRESETS[name].published)

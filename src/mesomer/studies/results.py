@@ -34,7 +34,9 @@ COLUMNS = (
 )  # fmt: skip
 PREDICTION_COLUMNS = (
     "split", "repeat", "fold", "arm", "label_count", "row", "target", "truth", "predicted", "similarity",
+    "probabilities",
 )  # fmt: skip
+"""`probabilities` are those of a multiclass target's classes, in the order of `classes` in study.json."""
 LARGE_TABLE = 50_000
 """Predictions from which on their table is compressed."""
 LEAST_NOVEL = 10
@@ -253,8 +255,9 @@ def _prediction_rows(found: Mapping[Cell, Mapping[str, Any]], molecules: Molecul
                 if np.isnan(truth[at]):
                     continue
                 own = values[place]
-                value = int(np.argmax(own)) if target.type == "multiclass" else own[0]
-                yield [*head, row, target.name, _number(truth[at]), _number(value), similarity]
+                several = target.type == "multiclass"
+                value, each = (int(np.argmax(own)), " ".join(map(_number, own))) if several else (own[0], "")
+                yield [*head, row, target.name, _number(truth[at]), _number(value), similarity, each]
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterator[list[Any]]) -> None:

@@ -12,7 +12,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ from mesomer.studies.checks import Check, require_apart
 from mesomer.studies.design import PRECISION_WORDS, Cell, Design, StudyOptions, cells_of, dealt
 from mesomer.studies.molecules import Source, hold, store_splits, stored_splits, write_molecules
 from mesomer.studies.overlap import look_up, overlap_checks
-from mesomer.studies.pilot import pilot_report, run_pilot
-from mesomer.studies.plan import Costs, fit_into, full_design, in_words, measure
+from mesomer.studies.pilot import run_pilot
+from mesomer.studies.plan import Costs, fit_into, full_design, measure
 from mesomer.studies.prepare import Prepared, prepare
 from mesomer.studies.processes import in_processes
+from mesomer.studies.promise import Plan, promise
+from mesomer.studies.rehearsal import rehearsal_of, rehearsal_seconds
 from mesomer.studies.results import FORMAT, read_facts, read_json, targets_json, write_json, write_tables
 from mesomer.studies.reuse import take_over
 from mesomer.studies.scoring import zone_of
@@ -147,19 +149,19 @@ def _part_summary(folder: Path) -> dict[str, Any]:
     return {"sentence": "", "lines": [], "report": None, "cells": facts["cells"], "cut": facts["cut"]}
 
 
-def power_of(request: Request, options: StudyOptions) -> dict[str, Any]:
+def power_of(request: Request, options: StudyOptions, with_pilot: bool = True) -> dict[str, Any]:
     """Only plans: the pilot, the design that fits, what was cut and what it costs; nothing is left on the disk."""
     with tempfile.TemporaryDirectory() as place:
         request = replace(request, part=None, source=replace(request.source, folder=Path(place)))
         ready = prepare(request, options)
         hold(ready.study)
         store_splits(ready.study, ready.drawn)
-        costs = measure(ready.study, ready.arms, options)
-        design, cut = fit_into(full_design(ready.study, ready.arms, options), costs, options.minutes, request.jobs)
-        pilot = _pilot(request, options, ready, design, costs)
+        plan = _plan(request, options, ready)
+        pilot = _pilot(request, options, ready, plan) if with_pilot else None
         _, notes = _overlap(request, ready, load_model(request.source.model))
     return {
-        "design": design.to_json(), "cut": cut, "pilot": pilot, "plan": in_words(design, costs, request.jobs),
+        "design": plan.design.to_json(), "cut": plan.cut, "pilot": pilot, "plan": plan.words,
+        "minutes": plan.seconds / 60, "arm_minutes": plan.arm_minutes,
         "checks": [check.to_json() for check in [*ready.checks, *notes]],
     }  # fmt: skip
 
@@ -200,18 +202,28 @@ def _planned(run: RunFolder, request: Request, options: StudyOptions, ready: Pre
     checks = [*ready.checks, *notes]
     for check in checks:
         run.log(f"{'Caution' if check.severity == 'caution' else 'Note'}: {check.sentence}")
-    costs = measure(ready.study, ready.arms, options)
-    design, cut = fit_into(full_design(ready.study, ready.arms, options), costs, options.minutes, request.jobs)
-    for sentence in cut:
+    plan = _plan(request, options, ready)
+    for sentence in plan.cut:
         run.log(sentence)
-    run.log(f"Planned: {in_words(design, costs, request.jobs)}")
-    pilot = _pilot(request, options, ready, design, costs)
+    run.log(f"Planned: {plan.words}")
+    pilot = _pilot(request, options, ready, plan)
     if pilot is not None:
         run.log(pilot["sentence"])
         write_json(folder / "pilot.json", pilot)
     write_json(folder / "checks.json", [check.to_json() for check in checks])
-    write_json(folder / "study.json", _facts(request, options, ready, model, design, costs, cut))
-    return Planned(ready, design, costs, costs.trial)
+    write_json(folder / "study.json", _facts(request, options, ready, model, plan))
+    return Planned(ready, plan.design, plan.costs, plan.costs.trial)
+
+
+def _plan(request: Request, options: StudyOptions, ready: Prepared) -> Plan:
+    costs = measure(ready.study, ready.arms, options)
+
+    def before(design: Design, minutes: float) -> float:
+        return rehearsal_seconds(design, costs, minutes, request.jobs)
+
+    asked = full_design(ready.study, ready.arms, options)
+    design, cut = fit_into(asked, costs, options.minutes, request.jobs, before)
+    return Plan(design, costs, rehearsal_of(design, costs, options.minutes, request.jobs), request.jobs, cut)
 
 
 def _overlap(request: Request, ready: Prepared, model: ModelFolder) -> tuple[dict[str, Any] | None, list[Check]]:
@@ -219,23 +231,19 @@ def _overlap(request: Request, ready: Prepared, model: ModelFolder) -> tuple[dic
     return found, overlap_checks(ready.study, found, model)
 
 
-def _pilot(
-    request: Request, options: StudyOptions, ready: Prepared, design: Design, costs: Costs
-) -> dict[str, Any] | None:
+def _pilot(request: Request, options: StudyOptions, ready: Prepared, plan: Plan) -> dict[str, Any] | None:
     """What `pilot.json` says; None where no kind of split has parts that differ."""
-    pilots = run_pilot(ready.study, design, request.jobs)
-    if not pilots:
+    started = time.monotonic()
+    seen = run_pilot(ready.study, plan.design, options, plan.rehearsal, ready.coordinates, request.jobs)
+    if not seen:
         return None
-    zone = zone_of(ready.labels, options.zone, options.repeat_error)
-    return pilot_report(pilots, design, costs, request.jobs, float(str(zone["value"])), ready.labels.metric)
+    zone = float(str(zone_of(ready.labels, options.zone, options.repeat_error)["value"]))
+    return promise(seen, plan, zone, ready.labels.metric, time.monotonic() - started)
 
 
-def _facts(
-    request: Request, options: StudyOptions, ready: Prepared, model: ModelFolder, design: Design, costs: Costs,
-    cut: Sequence[str],
-) -> dict[str, Any]:  # fmt: skip
+def _facts(request: Request, options: StudyOptions, ready: Prepared, model: ModelFolder, plan: Plan) -> dict[str, Any]:
     """What `study.json` says."""
-    labelled, base = ready.study.labelled, ready.study.base
+    labelled, base, design, costs = ready.study.labelled, ready.study.base, plan.design, plan.costs
     return {
         "format": FORMAT,
         "data": {
@@ -256,7 +264,7 @@ def _facts(
                 "expected_seconds": costs.total(design, request.jobs),
             },
         },
-        "cut": list(cut),
+        "cut": list(plan.cut),
         "zone": zone_of(ready.labels, options.zone, options.repeat_error),
         "arms": [
             {"name": arm.name, "label": arm.label, "kind": arm.kind, "reference": arm.reference, "parameters": None,

@@ -8,7 +8,7 @@ from mesomer.errors import MesomerError, unknown_name
 from mesomer.studies.arms import descriptors, finetuned, fragments, frozen, mean
 from mesomer.studies.arms.base import Arm, Job, Predicted, Setting
 
-__all__ = ["ARMS", "Arm", "Job", "Predicted", "Setting", "choose"]
+__all__ = ["ARMS", "Arm", "Job", "Predicted", "Setting", "choose", "headline_pair"]
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
@@ -48,3 +48,12 @@ def choose(names: Sequence[str]) -> list[Arm]:
     if len(chosen) < 2:
         raise MesomerError("A study compares at least two arms.", f"Known: {', '.join(ARMS)}.")
     return chosen
+
+
+def headline_pair(names: Sequence[str]) -> tuple[str, str] | None:
+    """A network and its twin; a network without one and the forest; None where no network is trained."""
+    networks = [arm for name, arm in ARMS.items() if name in names and arm.kind == "network"]
+    twin = next((arm for arm in networks if arm.twin_of is not None), None)
+    if twin is not None and twin.twin_of is not None:
+        return twin.twin_of, twin.name
+    return (networks[0].name, fragments.FOREST.name) if networks else None
