@@ -477,3 +477,10 @@ def test_bfloat16_vectors_point_where_those_of_float32_do(encoder):
     assert cosine.min() > 0.999
     with pytest.raises(MesomerError, match="precision"):
         Embedder(encoder, precision="half")
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p.npy", "p"])
+def test_predictions_are_offered_the_formats_that_hold_them(model, library, tmp_path, name):
+    with pytest.raises(MesomerError, match="cannot be written as a table") as caught:
+        predict_table(library, model, tmp_path / name)
+    assert caught.value.hint == "End its name in .csv, .tsv or .parquet."

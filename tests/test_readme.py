@@ -153,7 +153,7 @@ def test_the_python_of_the_readme_works(reader, capsys):
         words = shortened(["finetune", "data.csv", "--targets", "logS", "--output", "runs/sol"])
         assert cli.main(words) == 0, capsys.readouterr().err
     rows = Path("data.csv").read_text(encoding="utf-8")
-    Path("data.csv").write_text(f"{rows}no molecule,1.5,0.5,yes\n", encoding="utf-8")
+    Path("data.csv").write_text(f"{rows}no molecule,1.5,0.5,yes\nCCO,,0.5,yes\n", encoding="utf-8")
     (text,) = blocks("README.md", "python")
     scope: dict = {}
     try:

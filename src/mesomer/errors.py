@@ -24,6 +24,10 @@ class MesomerError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+class InputError(MesomerError, ValueError):
+    """Data that nothing can be made of: one sentence for people, and the ValueError that scikit-learn expects."""
+
+
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> MesomerError:
     """The error for a name that is not in a registry, with the nearest known one."""
     import difflib

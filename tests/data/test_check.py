@@ -129,7 +129,9 @@ def test_the_report_can_be_written_once(tmp_path: Path):
     path, output = table(tmp_path, "smiles", "CCO", "xx"), tmp_path / "report.json"
     found = check(path, output=str(output))
     written = json.loads(output.read_text())
-    assert written["rejects"] == [{"row": 2, "line": 3, "smiles": "xx", "reason": "cannot parse", "file": path}]
+    assert written["rejects"] == [
+        {"row": 2, "line": 3, "smiles": "xx", "reason": "cannot parse", "file": path, "cell": ""}
+    ]
     assert written["rows"] == found["rows"]
     rejects = tmp_path / "report.json.rejects.csv"
     assert rejects.read_text() == "row,line,smiles,reason\n2,3,xx,cannot parse\n"

@@ -288,7 +288,64 @@ def test_rejects_of_several_files_name_the_file(tmp_path: Path):
     table.rejects.write(tmp_path / "rejects.csv")
     text = (tmp_path / "rejects.csv").read_text().splitlines()
     assert text == [
-        "row,line,smiles,reason,file",
-        f"2,3,xx,cannot parse,{tmp_path / 'a.csv'}",
-        f"3,2,CCN,bad label,{tmp_path / 'b.csv'}",
+        "row,line,smiles,reason,cell,file",
+        f"2,3,xx,cannot parse,,{tmp_path / 'a.csv'}",
+        f"3,2,CCN,bad label,y 'inf',{tmp_path / 'b.csv'}",
     ]
+
+
+COMMAS = [f"{at % 35 / 10:.1f}".replace(".", ",") for at in range(290)]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        COMMAS,  # few digits: 35 different words
+        [*COMMAS, "n.d.", "<0,5", "4"],
+        ["0,5", "1,5"] * 20,  # two words
+        ["1.5"] * 231 + ["-0,3"] * 61,  # left out, they would take the negative end away
+    ],
+)
+def test_columns_with_decimal_commas_are_neither_classes_nor_bad_labels(cells: list[str]):
+    for task in (None, "regression"):
+        with pytest.raises(MesomerError, match="have a decimal comma") as caught:
+            target(cells, task)
+        assert caught.value.hint.startswith("Write decimal points instead of decimal commas")
+    if len(set(cells)) > 2:
+        assert target(cells, "multiclass").info.type == "multiclass"
+
+
+def test_commas_that_may_separate_thousands_are_said_to():
+    with pytest.raises(MesomerError) as caught:
+        target(["1,300", "950", "12,500", "1,250"])
+    assert "thousands" in caught.value.hint
+    with pytest.raises(MesomerError) as caught:
+        target(["1,300", "0,950", "12,5"])
+    assert "thousands" not in caught.value.hint
+
+
+def test_single_commas_among_points_are_bad_labels_that_name_them():
+    rows = [("C" * (at + 1), f"{at / 10}") for at in range(30)] + [("CCO", "0,7"), ("CCN", "n.d.")]
+    found = labelled(rows)
+    assert [(item.row, item.reason, item.cell) for item in found.rejects.items] == [
+        (31, "bad label", "y '0,7'"),
+        (32, "bad label", "y 'n.d.'"),
+    ]
+    (warning,) = (text for text in found.warnings if "finite" in text)
+    assert "(row 31: y '0,7'; row 32: y 'n.d.'); decimal commas: 1, write points instead" in warning
+
+
+def test_classes_with_a_few_commas_stay_classes():
+    assert target(["1,2", "A", "B", "A", "B", "C"]).info.type == "multiclass"
+
+
+def test_decimal_commas_are_numbers_where_the_table_is_said_to_have_them(tmp_path: Path):
+    path = tmp_path / "komma.csv"
+    path.write_bytes("\ufeffsmiles;pH;y;n\r\nCCO;7,4;1,3;2\r\nCCN;7;-0,25;3\r\nCCC;;1e-1;4\r\n".encode())
+    found = read_labels(open_table(path, decimal=","), ["y", "n"], "regression", conditions=["pH"])
+    assert found.y.tolist() == [[1.3, 2], [-0.25, 3], [0.1, 4]]
+    assert found.columns["pH"] == ["7.4", "7", ""]
+    assert read_labels(open_table(path, decimal="."), ["n"], "regression").y.tolist() == [[2], [3], [4]]
+    path.write_text("smiles;y\nCCO;1,3\nCCN;1.300\n")
+    with pytest.raises(MesomerError, match=r"'y' has a decimal point in row 2 \('1.300'\)"):
+        read_labels(open_table(path, decimal=","), ["y"])

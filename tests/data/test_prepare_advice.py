@@ -9,6 +9,7 @@ import pytest
 from mesomer.commands.prepare import _method_for, prepare
 from mesomer.data.duplicates import HELD_OUT_SHARE
 from mesomer.encoders.base import build_encoder, sizes
+from mesomer.errors import MesomerError
 from mesomer.objectives.base import DEFAULT_OBJECTIVE, build_objective
 
 
@@ -72,3 +73,11 @@ def test_without_molecules_to_train_on_a_larger_corpus_is_advised(tmp_path: Path
     done = prepared(tmp_path, 2)
     assert done["train"] == 0
     assert "No molecule is left to train on" in done["text"] and "Next: mesomer prepare" in done["text"]
+
+
+def test_no_workers_work_in_this_process_and_fewer_are_refused(tmp_path: Path):
+    table = tmp_path / "few.smi"
+    table.write_text("".join(f"{'C' * at}O\n" for at in range(1, 60)))
+    assert prepare(str(table), output=str(tmp_path / "corpus"), workers=0)["molecules"] == 59
+    with pytest.raises(MesomerError, match="--workers is -1, and must be 0 or more"):
+        prepare(str(table), output=str(tmp_path / "other"), workers=-1)

@@ -95,3 +95,13 @@ def test_things_that_are_no_table(tmp_path: Path):
         open_table("s3://bucket/t.csv")
     with pytest.raises(MesomerError, match="int is no table"):
         open_table(3)
+
+
+def test_a_part_of_a_name_finds_it(tmp_path: Path):
+    opened = table(tmp_path, "smiles,LOG PLASMA PROTEIN BINDING (HUMAN) hPPB (%),other", "CCO,1,2")
+    with pytest.raises(MesomerError) as caught:
+        opened.named_columns(["hppb"])
+    assert caught.value.hint == "Did you mean 'LOG PLASMA PROTEIN BINDING (HUMAN) hPPB (%)'?"
+    with pytest.raises(MesomerError) as caught:
+        opened.named_columns(["pH7"], "--targets names another.")
+    assert caught.value.hint == "--targets names another."

@@ -37,7 +37,9 @@ def test_classes_of_any_type_are_sorted_and_come_back(arguments, smiles, counts,
     )
 
 
-@pytest.mark.parametrize("labels", [("yes", "yes "), ("a", "a ", "b"), ("", " ", "x"), ("1 a", "1 a ", "a", "2 1 a")])
+@pytest.mark.parametrize(
+    "labels", [("yes", "yes "), ("a", "a ", "b"), ("na", "none", "x"), ("1 a", "1 a ", "a", "2 1 a")]
+)
 def test_labels_that_differ_in_white_space_only_are_classes_of_their_own(arguments, smiles, counts, labels, tmp_path):
     given = np.array([labels[int(count) % len(labels)] for count in counts])
     classifier = MolClassifier(**arguments).fit(smiles, given)
@@ -100,6 +102,7 @@ def test_bad_molecules(arguments, smiles, counts):
         (np.linspace(0, 1.3, 60), ValueError, "Unknown label type"),
         (["a", 1] * 30, MesomerError, "different types: int, str"),
         (None, ValueError, "requires y to be passed"),
+        (np.ones(60) * 1j, ValueError, "Complex data not supported"),
     ],
 )
 def test_labels_that_are_no_classes_are_said(arguments, smiles, labels, error, words):
@@ -132,3 +135,21 @@ def test_models_of_the_command(encoder, smiles, counts, tmp_path):
         MolClassifier.load(runs["n"])
     with pytest.raises(MesomerError, match="Take MolClassifier"):
         MolRegressor.load(runs["hit"])
+
+
+def test_blank_labels_are_missing(arguments, smiles, counts):
+    words = np.where(counts > 2, "yes", "no").astype(object)
+    words[:3] = ["", " ", None]
+    classifier = MolClassifier(**arguments).fit(smiles, words)
+    assert classifier.classes_.tolist() == ["no", "yes"]
+    assert classifier.score(smiles, words) == classifier.score(smiles[3:], words[3:])
+    assert classifier.score(smiles, [*words[:-1], "another"]) < 1  # a class that it does not know is wrong, no error
+
+
+def test_labels_of_another_type_have_no_score(arguments, smiles, counts):
+    numbers = (counts > 2).astype(int)
+    classifier = MolClassifier(**arguments).fit(smiles, numbers.astype(str))
+    assert classifier.score(smiles, numbers.astype(str)) > 0.5
+    with pytest.raises(ValueError, match=r"type str \('[01]'\).* type int \([01]\)"):
+        classifier.score(smiles, numbers)
+    assert MolClassifier(**arguments).fit(smiles, numbers).score(smiles, numbers.astype(float)) > 0.5

@@ -230,3 +230,33 @@ def test_too_few_rows_are_explained_in_python(smiles, counts, probe, tmp_path):
     table = write_table(tmp_path / "few.csv", {"smiles": smiles[:4], "n": counts[:4]})
     with pytest.raises(MesomerError, match=r"needs at least 10.* mesomer\.check shows which rows"):
         mesomer.finetune(table, targets="n", output=tmp_path / "run", model=probe["model"])
+
+
+CHAINS = ["C" * (at + 1) for at in range(20)]
+DATA_ERRORS = {
+    "is a readable molecule": lambda fit: fit(["no", "C("] * 10, np.arange(20.0)),
+    "needs at least 10": lambda fit: fit(["CCO", "CCN"], [1.5, 2.5]),
+    "too large to compute with": lambda fit: fit(CHAINS, [1e30, *np.arange(19.0)]),
+    "is no usable molecule": lambda fit: fit([*CHAINS, "C("], np.arange(21.0), on_error="raise"),
+    "names a column twice": lambda fit: fit(pandas.DataFrame([["CCO", 1]], columns=["smiles", "smiles"]), [1.0]),
+    "no SMILES column": lambda fit: fit(pandas.DataFrame({"a": ["x"], "b": ["y"]}), [1.0]),
+    "groups of the shape": lambda fit: fit(["CCO", "CCN"], [1.5, 2.5], groups=[1]),
+}
+
+
+@pytest.mark.parametrize("words", DATA_ERRORS)
+def test_wrong_data_is_a_value_error_too(encoder, words):
+    def fit(molecules, labels, on_error="nan", groups=None):
+        MolRegressor(encoder, probe=True, split="random", on_error=on_error).fit(molecules, labels, groups=groups)
+
+    with pytest.raises(MesomerError, match=words) as caught:
+        DATA_ERRORS[words](fit)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_frames_without_a_name_for_the_smiles_get_advice_in_python(model):
+    with pytest.raises(MesomerError, match=r"for example frame\['b'\]") as caught:
+        model.embed(pandas.DataFrame({"a": ["x-1", "x-2"], "b": ["CCO", "CCN"]}))
+    assert "smiles_column" not in str(caught.value)
+    with pytest.raises(MesomerError, match=r"Give the column of molecules alone\.$"):
+        model.embed(pandas.DataFrame({"a": ["x-1", "x-2"], "b": ["y-1", "y-2"]}))

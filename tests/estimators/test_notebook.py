@@ -7,6 +7,8 @@ import types
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_score
 
 import mesomer
 from mesomer import progress
@@ -124,3 +126,23 @@ def test_worst_predictions_are_the_largest_errors(probe, smiles, counts, tmp_pat
     regressor.save(tmp_path / "m")
     with pytest.raises(MesomerError, match="does not know"):
         MolRegressor.load(tmp_path / "m").worst_predictions()
+
+
+def test_an_estimator_that_was_not_fitted_is_one_sentence(encoder):
+    questions = [
+        lambda: MolRegressor(encoder).predict(["CCO"]),
+        lambda: MolRegressor(encoder).predict_interval(["CCO"]),
+        lambda: MolRegressor(encoder).worst_predictions(),
+        lambda: MolClassifier(encoder).predict_proba(["CCO"]),
+    ]
+    for ask in questions:
+        with pytest.raises(NotFittedError, match="instance is not fitted yet") as caught:
+            ask()
+        (line,) = caught.value._render_traceback_()
+        assert line.endswith(".load.") and "Call fit" in line
+
+
+def test_a_search_hands_on_the_sentence_alone_if_asked(probe, smiles, counts):
+    wrong = MolRegressor(**(probe | {"split": "scafold"}))
+    with pytest.raises(MesomerError, match="There is no split named 'scafold'"):
+        cross_val_score(wrong, smiles, counts, cv=2, error_score="raise")

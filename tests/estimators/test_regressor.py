@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+import shutil
 import warnings
 from dataclasses import fields
 
@@ -60,6 +61,11 @@ def test_the_same_model_as_the_commands(encoder, smiles, counts, tmp_path, capsy
     regressor.fit(smiles, pandas.Series(counts, name="n"))
     write_table(tmp_path / "new.csv", {"smiles": NEW})
     of_command = MolRegressor.load(run, accelerator="cpu")
+    assert of_command.get_params() | {"verbose": False} == regressor.get_params()
+    np.testing.assert_equal(of_command.held_out_scores_, regressor.held_out_scores_)
+    copied = shutil.copytree(tmp_path / "run" / "model", tmp_path / "elsewhere")
+    with pytest.warns(UserWarning, match="does not say how its model was trained"):
+        assert MolRegressor.load(copied).get_params() == MolRegressor().get_params()
     assert regressor.predict(NEW) == pytest.approx(of_command.predict(NEW), abs=1e-6)
     assert regressor.predict_interval(NEW)[0] == pytest.approx(
         of_command.predict_interval(NEW)[0], abs=1e-6, nan_ok=True
@@ -178,6 +184,8 @@ def test_bad_molecules_leave_with_their_labels(probe, smiles, counts, fitted):
     [
         (["a"] * 60, r"row 0 \(counted from 0\) is no number: 'a'. Correct it, or take MolClassifier"),
         ([np.inf] * 60, "infinity"),
+        ([1e30] * 60, r"in row 0 \(counted from 0\) is too large to compute with: 1e\+30"),
+        (np.ones(60) * 1j, "Complex data not supported"),
         ([1.0] * 59, "60 molecules and 59 labels"),
         (np.zeros((60, 2, 2)), "shape"),
     ],
@@ -188,29 +196,17 @@ def test_labels_that_are_no_numbers_are_said(probe, smiles, labels, words):
 
 
 def test_errors_name_arguments_and_not_options(probe, smiles, counts, encoder):
-    with pytest.raises(MesomerError, match=r"^probe fits a linear .* has no use for epochs. Leave it out"):
-        MolRegressor(**probe, epochs=3).fit(smiles, counts)
+    with pytest.raises(MesomerError, match=r"^epochs is 0, and must be 1 or more"):
+        MolRegressor(**(probe | {"probe": False}), epochs=0).fit(smiles, counts)
     with pytest.raises(MesomerError, match="groups"):
         MolRegressor(**(probe | {"split": "time"})).fit(smiles, counts)
+    for state in (-1, 2**32):
+        with pytest.raises(MesomerError, match=f"^random_state is {state}, and must lie between 0 and"):
+            MolRegressor(**probe, random_state=state).fit(smiles, counts)
     with pytest.raises(MesomerError, match="no-such-model"):
         MolRegressor("no-such-model").fit(smiles, counts)
     with pytest.raises(NotFittedError):
         MolRegressor(encoder).predict(smiles)
-
-
-def test_groups_stay_together(probe, smiles, counts):
-    groups = np.arange(60) // 5
-    regressor = MolRegressor(**probe).fit([*smiles, smiles[0]], [*counts, counts[0]], groups=[*groups, 11])
-    held = regressor.held_out_
-    for split in range(3):
-        inside = set(held.row[held.split == split])
-        for group in range(1, 11):
-            assert len(inside & set(np.flatnonzero(groups == group))) in (0, 5)
-        assert (0 in inside) == (59 in inside)  # the first molecule is in the groups 0 and 11
-    with pytest.raises(MesomerError, match="2 groups"):
-        MolRegressor(**probe).fit(smiles, counts, groups=np.arange(60) % 2)
-    with pytest.raises(MesomerError, match="shape"):
-        MolRegressor(**probe).fit(smiles, counts, groups=[1, 2])
 
 
 def test_descriptor_columns_of_a_frame(probe, smiles, counts):
@@ -220,6 +216,10 @@ def test_descriptor_columns_of_a_frame(probe, smiles, counts):
     assert regressor.score(table, labels) > 0.9
     with pytest.raises(MesomerError, match="descriptor column 'pH'"):
         regressor.predict(smiles)
+    with pytest.raises(MesomerError, match=r"row 1: 'x'\) \(rows counted from 0\)"):
+        MolRegressor(**probe, descriptors=["pH"]).fit(
+            table.astype({"pH": object}).replace({"pH": {table["pH"][1]: "x"}}), labels
+        )
     with pytest.raises(MesomerError, match="a label and a descriptor column"):
         MolRegressor(**probe, descriptors=["pH"]).fit(table, table["pH"])
 
@@ -251,6 +251,10 @@ def test_searches_and_other_processes(probe, smiles, counts):
     scores = cross_val_score(MolRegressor(**probe), smiles, counts, cv=3)
     assert scores.mean() > 0.4
     assert cross_val_score(MolRegressor(**probe), smiles, counts, cv=3, n_jobs=2) == pytest.approx(scores, abs=1e-4)
+    both = MolRegressor(**(probe | {"probe": False}), epochs=1, ffn_hidden=8, repeats=1)
+    with pytest.warns(UserWarning, match="on which epochs, ffn_hidden have no effect"):
+        search = GridSearchCV(both, {"probe": [False, True]}, cv=2, error_score="raise").fit(smiles, counts)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     search = GridSearchCV(MolRegressor(**probe), {"scratch": [True, False], "repeats": [1]}, cv=2).fit(smiles, counts)
     assert search.best_estimator_.scratch == search.best_params_["scratch"] and search.predict(NEW).shape == (3,)
 

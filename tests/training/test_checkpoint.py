@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,12 @@ def test_weights_of_another_network(folder: Path) -> None:
         save_model(folder, "encoder", {"encoder": config["encoder"]}, wrong, "", overwrite=True)
         with pytest.raises(MesomerError, match="do not fit"):
             load_encoder(folder)
+
+
+def test_a_path_that_is_not_there_is_said_before_a_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MesomerError) as caught:
+        resolve_model("runs/typo")
+    assert caught.value.message.startswith("There is no folder runs/typo here;")
+    assert caught.value.hint.startswith("Check the path, or install")

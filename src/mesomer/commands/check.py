@@ -27,6 +27,7 @@ def check(
     task: Literal["regression", "binary", "multiclass"] | None = None,
     split_column: str | None = None,
     max_atoms: int = 500,
+    decimal: Literal[".", ","] | None = None,
     output: str | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -42,6 +43,7 @@ def check(
         task: What the targets are; inferred for each if not given.
         split_column: Column that says train, valid or test.
         max_atoms: Molecules with more atoms are rejected.
+        decimal: What numbers have before their decimals; a point if not given.
         output: Where to write the report as JSON; rejected rows go to the same name with .rejects.csv.
         overwrite: Replace an existing report.
     """
@@ -59,14 +61,14 @@ def check(
     if output is not None and rejects_path is not None:
         check_writable(output, overwrite)
         check_writable(rejects_path, overwrite)
-    table = open_table(data, smiles_column, max_atoms)
+    table = open_table(data, smiles_column, max_atoms, decimal=decimal)
     named = table.named_columns(targets or [])
     kept = table.named_columns([split_column] if split_column else [])
     structures, columns = Structures(), Columns(table, [*named, *kept])
     parts: dict[str, int] = {}
     labelled = None
     with (
-        Rejects(rejects_path, len(table.files) > 1, keep=_LISTED) as rejects,
+        Rejects(rejects_path, len(table.files) > 1, keep=_LISTED, with_cells=bool(named)) as rejects,
         Progress(table.estimated_rows, "rows", "reading") as progress,
     ):
 
@@ -87,10 +89,18 @@ def check(
                 watch(chunk)
     facts = _facts(table, structures, rejects, labelled)
     facts["possible_targets"] = columns.possible_targets
+    facts["warnings"] += columns.comma_warnings
     if kept:
         facts["split"] = {"column": kept[0], "parts": parts}
     facts["next"] = _next(
-        facts, {"data": data, "smiles_column": smiles_column, "task": task, "split_column": split_column}
+        facts,
+        {
+            "data": data,
+            "smiles_column": smiles_column,
+            "task": task,
+            "split_column": split_column,
+            "decimal": decimal,
+        },
     )
     facts["next_note"] = _next_note(facts)
     text = _text(facts, rejects_path)
@@ -255,7 +265,8 @@ def _reject_line(item: dict[str, Any], several_files: bool) -> str:
     file = f" of {item['file']}" if several_files else ""
     smiles = item["smiles"] or ""
     shown = smiles if len(smiles) <= 60 else smiles[:57] + "..."
-    return f"  row {item['row']}{line}{file}: {item['reason']}" + (f": {shown!r}" if shown else "")
+    cell = f" ({item['cell']})" if item["cell"] else ""
+    return f"  row {item['row']}{line}{file}: {item['reason']}{cell}" + (f": {shown!r}" if shown else "")
 
 
 def _target_line(target: dict[str, Any]) -> str:

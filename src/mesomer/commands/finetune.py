@@ -44,6 +44,7 @@ def finetune(
     head_start: Literal["random", "linear"] = "random",
     smiles_column: str | None = None,
     max_atoms: int = 500,
+    decimal: Literal[".", ","] | None = None,
     seed: int = 0,
     precision: Literal["auto", "32", "bf16"] = "32",
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -97,6 +98,7 @@ def finetune(
         head_start: Heads start from random weights, or as linear models fitted to the encoder's vectors as they are.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
+        decimal: What labels and descriptors have before their decimals; a point if not given.
         seed: Start of all random numbers.
         precision: Of the training; bf16 is faster where the device computes in it, and auto takes it there.
         accelerator: Where to compute; auto takes a GPU where there is one.
@@ -123,7 +125,7 @@ def finetune(
     del config["overwrite"]
     found, _ = train(
         path, targets=targets, output=output, model=model, task=task, smiles_column=smiles_column, split=split,
-        split_column=split_column, folds=folds, repeats=repeats, max_atoms=max_atoms, options=options,
+        split_column=split_column, folds=folds, repeats=repeats, max_atoms=max_atoms, decimal=decimal, options=options,
         overwrite=overwrite, data_name=data, canonical_scaffolds=uses_canonical_scaffolds(data), config=config,
         write_report=finetune_report,
     )  # fmt: skip

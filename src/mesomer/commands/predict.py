@@ -12,6 +12,7 @@ def predict(
     output: str,
     smiles_column: str | None = None,
     max_atoms: int | None = None,
+    decimal: Literal[".", ","] | None = None,
     on_error: Literal["keep", "stop"] = "keep",
     suffix: str = "",
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
@@ -33,6 +34,7 @@ def predict(
         output: Where to write; .csv, .tsv (also .gz, .zst) or .parquet.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are not predicted; as in training if not given.
+        decimal: What descriptor columns have before their decimals; a point if not given.
         on_error: Keep unusable rows with an empty result, or stop at the first one.
         suffix: Text added to the names of the result columns.
         accelerator: Where to compute; auto takes a GPU where there is one.
@@ -52,7 +54,8 @@ def predict(
     check_writable(output, overwrite)
     use_threads(threads)
     predictor = TablePredictor(model, accelerator, atoms_per_batch, suffix)
-    table = open_table(input, smiles_column, predictor.predictor.max_atoms if max_atoms is None else max_atoms)
+    largest = predictor.predictor.max_atoms if max_atoms is None else max_atoms
+    table = open_table(input, smiles_column, largest, decimal=decimal)
     found = predict_table(table, predictor, output, on_error, workers, overwrite)
     members = len(predictor.predictor.members)
     targets = ", ".join(target.name for target in predictor.predictor.targets[:10])

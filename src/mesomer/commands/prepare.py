@@ -29,7 +29,7 @@ def prepare(
         corpus: Table of molecules (CSV, SMI, SDF, Parquet; .gz, .zst), a pattern such as 'parts/*.smi.gz', the name of
             a benchmark set, or several with commas.
         output: Folder of the corpus.
-        workers: Processes that work side by side; as many as there are cores if not given.
+        workers: Processes that work side by side; as many as there are cores if not given, and 0 works in this one.
         add: Columns to add that some methods need: atom_contexts, bond_contexts, conformers, descriptors, fingerprints,
             inchikeys, motifs.
         max_atoms: Molecules with more atoms are rejected.

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mesomer.data.decimals import has_other_point, with_point
 from mesomer.data.rejects import Rejects
 from mesomer.data.repeats import SplitColumn, example_groups, outside_own_part
 from mesomer.data.tables import Chunk, Table
-from mesomer.data.tasks import BAD_LABEL, TaskInfo, balance_warning, read_target
-from mesomer.errors import MesomerError
+from mesomer.data.tasks import BAD_LABEL, TargetColumn, TaskInfo, balance_warning, read_target, short
+from mesomer.errors import InputError, MesomerError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -115,16 +116,17 @@ def read_labels(
         raise MesomerError(f"The target {repeated[0]!r} is named twice.", "Name each target once.")
     if table.smiles_column in targets:
         raise MesomerError(f"The target {table.smiles_column!r} is the SMILES column.", "Name a column of labels.")
-    rejects = Rejects(several_files=len(table.files) > 1) if rejects is None else rejects
+    rejects = Rejects(several_files=len(table.files) > 1, with_cells=True) if rejects is None else rejects
     unread = Rejects()
     rows, count = _collect(table, [*targets, *keep], unread, watch)
     if not rows.rows and unread.total:  # a list; a file without one readable molecule has stopped already
         raise table.nothing_readable(unread.counts)
     kinds = task if isinstance(task, Mapping) else dict.fromkeys(targets, task)
     targets_read = [read_target(name, rows.cells[name], rows.rows, kinds.get(name)) for name in targets]
-    bad = sorted({at for column in targets_read for at in column.bad})
+    wrong = _wrong_cells(targets_read)
+    bad = sorted(wrong)
     for at in bad:
-        unread.add(rows.rows[at], rows.lines[at], rows.smiles[at], BAD_LABEL, rows.files[at])
+        unread.add(rows.rows[at], rows.lines[at], rows.smiles[at], BAD_LABEL, rows.files[at], wrong[at])
     for reject in sorted(unread.items, key=lambda item: item.row):
         rejects.add(*reject)
     y = np.stack([column.values for column in targets_read], axis=1)
@@ -142,7 +144,7 @@ def read_labels(
     first = [group[0] for group in groups]
     placed = [_in_space(group, rows.mols) for group in groups]
     if not first:
-        raise MesomerError(
+        raise InputError(
             f"No row of {table.name} has both a readable molecule and a usable label.", "Run mesomer check on it."
         )
     warnings = [column.info.warning for column in targets_read if column.info.warning]
@@ -150,9 +152,11 @@ def read_labels(
     warnings += [said] if said else []
     warnings += _duplicate_warnings(conflicts, [column.info for column in targets_read])
     if bad:
-        examples = "; ".join(f"row {rows.rows[at]}" for at in bad[:3])
+        examples = "; ".join(f"row {rows.rows[at]}: {wrong[at]}" for at in bad[:3])
         which = "1 row is" if len(bad) == 1 else f"{len(bad):,} rows are"
-        warnings.append(f"{which} not used for a label that is no finite number ({examples}).")
+        commas = sum(column.commas for column in targets_read)
+        why = f"; decimal commas: {commas:,}, write points instead" if commas else ""
+        warnings.append(f"{which} not used for a label that is no finite number ({examples}){why}.")
     return Labelled(
         smiles=[rows.smiles[at] for at in first],
         canonical=[rows.canonical[at] for at in first],
@@ -195,8 +199,27 @@ def _collect(
             rows.lines.append(chunk.lines[at])
             rows.files.append(chunk.file)
             for name in wanted:
-                rows.cells[name].append(chunk.cells[name][at])
+                rows.cells[name].append(_cell(table, chunk, name, at))
     return rows, count
+
+
+def _cell(table: Table, chunk: Chunk, name: str, at: int) -> Any:
+    cell = chunk.cells[name][at]
+    if has_other_point(cell, table.decimal):
+        raise InputError(
+            f"{name!r} has a decimal point in row {chunk.rows[at]} ({cell.strip()!r}), and --decimal , means commas.",
+            "Write all numbers of the table in one way.",
+        )
+    return with_point(cell, table.decimal)
+
+
+def _wrong_cells(columns: Sequence[TargetColumn]) -> dict[int, str]:
+    """The rows with bad labels, and what stands there: `logS '-0,3'`, for several targets one after the other."""
+    found: dict[int, list[str]] = {}
+    for column in columns:
+        for at in column.bad:
+            found.setdefault(at, []).append(f"{column.info.name} {short(column.texts[at])}")
+    return {at: ", ".join(cells) for at, cells in found.items()}
 
 
 def _merge(y: np.ndarray, groups: list[list[int]], tasks: Sequence[TaskInfo]) -> tuple[np.ndarray, dict[str, int]]:
@@ -248,7 +271,7 @@ def require_enough(labelled: Labelled, minimum: int = MINIMUM) -> None:
     if len(labelled) < minimum:
         number = "1 molecule has" if len(labelled) == 1 else f"{len(labelled)} molecules have"
         others = f" Rows that are not used: {labelled.rejects.summary()}." if labelled.rejects.total else ""
-        raise MesomerError(
+        raise InputError(
             f"Only {number} a usable label; fine-tuning needs at least {minimum}.{others}",
             "mesomer check shows which rows are not used and why.",
         )

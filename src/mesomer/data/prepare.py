@@ -88,8 +88,8 @@ def prepare_corpus(
     """
     names = added.named_additions(add)
     count = available_cores() if workers is None else workers
-    if count < 1:
-        raise MesomerError(f"--workers is {count}.", "Give at least 1.")
+    if count < 0:
+        raise MesomerError(f"--workers is {count}, and must be 0 or more.", "0 works in this process.")
     table = open_table(source, smiles_column, max_atoms, CHUNK_ROWS)
     config = {
         "corpus": _source_name(source, table),

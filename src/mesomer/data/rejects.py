@@ -1,7 +1,8 @@
 """Rows that were not used, with the reason: counted, sampled, and written to a CSV file.
 
 The file has the columns `row` (from 1, header excluded), `line` (physical line, from 1; empty where the source has no
-lines), `smiles` and `reason`, and `file` if there are several input files. It is written as rows come, appears when the
+lines), `smiles` and `reason`; `cell` where labels were read, with the cell that is no label; and `file` if there are
+several input files. It is written as rows come, appears when the
 work is done (atomically), and not at all if no row was rejected; one of an earlier run is removed then.
 """
 
@@ -28,6 +29,8 @@ class Reject(NamedTuple):
     smiles: str | None
     reason: str
     file: str = ""
+    cell: str = ""
+    """The target and its cell that made the row unusable, if it was one."""
 
 
 class Rejects:
@@ -38,10 +41,15 @@ class Rejects:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, several_files: bool = False, keep: int = 1000
+        self,
+        path: str | os.PathLike[str] | None = None,
+        several_files: bool = False,
+        keep: int = 1000,
+        with_cells: bool = False,
     ) -> None:
         self.path = Path(path) if path is not None else None
         self.several_files = several_files
+        self.with_cells = with_cells
         self.counts: Counter[str] = Counter()
         self.items: list[Reject] = []
         self._keep = keep if path is not None else None
@@ -53,9 +61,9 @@ class Rejects:
         """Number of rejected rows."""
         return sum(self.counts.values())
 
-    def add(self, row: int, line: int, smiles: str | None, reason: str, file: str = "") -> None:
+    def add(self, row: int, line: int, smiles: str | None, reason: str, file: str = "", cell: str = "") -> None:
         """Records one row."""
-        item = Reject(row, line, smiles, reason, file)
+        item = Reject(row, line, smiles, reason, file, cell)
         self.counts[reason] += 1
         if self._keep is None or len(self.items) < self._keep:
             self.items.append(item)
@@ -80,7 +88,7 @@ class Rejects:
             raise ValueError("these rejects are written as they come")
         if not self.items:
             return
-        with Rejects(path, self.several_files, keep=0) as file:
+        with Rejects(path, self.several_files, keep=0, with_cells=self.with_cells) as file:
             for item in sorted(self.items, key=lambda item: item.row):
                 file.add(*item)
 
@@ -96,12 +104,14 @@ class Rejects:
     def _open(self, path: Path) -> None:
         temporary = self._stack.enter_context(atomic_write(path))
         self._handle = self._stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
-        names = ["row", "line", "smiles", "reason", *(["file"] if self.several_files else [])]
-        self._handle.write(csv_line(names))
+        self._handle.write(csv_line(["row", "line", "smiles", "reason", *self._optional("cell", "file")]))
 
     def _write(self, item: Reject) -> None:
         assert self._handle is not None and self.path is not None
         smiles = item.smiles if item.smiles is None else item.smiles[:_LONGEST_SMILES]
-        cells = [item.row, item.line or None, smiles, item.reason, *([item.file] if self.several_files else [])]
+        more = self._optional(item.cell, item.file)
         with writing(self.path):
-            self._handle.write(csv_line(cells))
+            self._handle.write(csv_line([item.row, item.line or None, smiles, item.reason, *more]))
+
+    def _optional(self, cell: str, file: str) -> list[str]:
+        return [*([cell] if self.with_cells else []), *([file] if self.several_files else [])]

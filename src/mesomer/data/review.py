@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mesomer.data.decimals import are_decimal_commas, has_decimal_comma, with_point
 from mesomer.data.readers import cell_text
 from mesomer.data.tables import Chunk, Table
 from mesomer.data.tasks import to_number
@@ -88,14 +89,21 @@ class Column:
     numbers: int = 0
     distinct: set[str] = field(default_factory=set)
     """Up to a few different values."""
+    commas: int = 0
+    """Cells that would be numbers with a decimal point in place of a comma."""
 
     @property
     def may_be_target(self) -> bool:
         """Whether it could be a target: mostly numbers, or a few words; and more than one value."""
-        if self.filled == 0 or len(self.distinct) < 2:
+        if self.filled == 0 or len(self.distinct) < 2 or self.has_decimal_commas:
             return False
         few_words = len(self.distinct) < _DISTINCT and self.filled >= 3 * len(self.distinct)
         return self.numbers >= 0.9 * self.filled or (self.numbers == 0 and few_words)
+
+    @property
+    def has_decimal_commas(self) -> bool:
+        """Whether it is a column of numbers with decimal commas, which is refused as a target."""
+        return are_decimal_commas(self.commas, self.numbers, self.filled)
 
 
 class Columns:
@@ -104,7 +112,7 @@ class Columns:
     def __init__(self, table: Table, leave_out: Sequence[str] = ()) -> None:
         names = [name for name in table.columns if name != table.smiles_column and name not in leave_out]
         self.columns = [Column(name) for name in names]
-        self._rows = 0
+        self._rows, self._decimal = 0, table.decimal
 
     def watch(self, chunk: Chunk) -> None:
         """Takes a chunk into account."""
@@ -115,11 +123,12 @@ class Columns:
         self._rows += len(chunk)
         for column in self.columns:
             for cell in chunk.cells[column.name]:
-                text = cell_text(cell)
+                text = cell_text(with_point(cell, self._decimal))
                 if is_missing(text):
                     continue
                 column.filled += 1
                 column.numbers += to_number(text) is not None
+                column.commas += has_decimal_comma(text)
                 if len(column.distinct) < _DISTINCT:
                     column.distinct.add(text)
 
@@ -131,3 +140,12 @@ class Columns:
             for column in self.columns
             if column.may_be_target and column.name.casefold() not in ("id", "index", "row", "split", "fold", "")
         ]
+
+    @property
+    def comma_warnings(self) -> list[str]:
+        """A sentence on columns of numbers that no command can read as such."""
+        found = [repr(column.name) for column in self.columns if column.has_decimal_commas]
+        if not found:
+            return []
+        which = f"{found[0]} has" if len(found) == 1 else f"{', '.join(found[:5])}{', …' * (len(found) > 5)} have"
+        return [f"{which} decimal commas (1,3): to use numbers of them, say --decimal , or write points instead."]

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError, MesomerError
 
 _PLAIN = (
     "smiles", "canonicalsmiles", "isomericsmiles", "smilesstring", "cansmiles", "isosmiles", "rdkitsmiles",
@@ -20,6 +20,7 @@ _PLAIN = (
 )  # fmt: skip
 _WEAK = ("drug", "structure", "mol", "molecule", "compound", "ligand", "chemical")
 _SHOWN = 30
+_MEANT = 3
 
 
 def _plain(name: str) -> str:
@@ -42,7 +43,7 @@ def find_smiles_column(
     containing = [column for column in columns if "smiles" in _plain(column)]
     if len(containing) > 1:
         listed = ", ".join(repr(column) for column in containing)
-        raise MesomerError(
+        raise InputError(
             f"{name} has {len(containing)} columns that may hold the SMILES: {listed}.",
             f"Choose one: --smiles_column {_quoted(containing[0])}.",
         )
@@ -55,9 +56,10 @@ def find_smiles_column(
 def missing_column(name: str, wanted: str, columns: Sequence[str], option: str = "") -> MesomerError:
     """The error for a column that is not there: lists those that are, and the nearest name."""
     near = difflib.get_close_matches(wanted.lower(), [column.lower() for column in columns], n=1, cutoff=0.6)
-    match = next((column for column in columns if near and column.lower() == near[0]), None)
-    hint = f"Did you mean {match!r}?" if match is not None else option
-    return MesomerError(f"{name} has no column {wanted!r}; its columns are {listed(columns)}.", hint)
+    meant = [column for column in columns if near and column.lower() == near[0]][:1]
+    meant = meant or [column for column in columns if len(wanted) > 2 and wanted.lower() in column.lower()]
+    hint = f"Did you mean {' or '.join(map(repr, meant[:_MEANT]))}?" if meant else option
+    return InputError(f"{name} has no column {wanted!r}; its columns are {listed(columns)}.", hint)
 
 
 def named_columns(name: str, wanted: Sequence[str], columns: Sequence[str], option: str = "") -> list[str]:
@@ -103,20 +105,26 @@ def _share_readable(values: Sequence[Any]) -> float:
     return sum(parse_smiles(text)[0] is not None for text in texts) / max(1, len(texts))
 
 
+def likeliest_column(sample: Mapping[str, Sequence[Any]]) -> str | None:
+    """The column most of whose values are SMILES, if there is one of which half of them are."""
+    shares = {column: _share_readable(values) for column, values in sample.items()}
+    likely = max(shares, key=lambda column: shares[column], default=None)
+    return likely if likely is not None and shares[likely] >= 0.5 else None
+
+
 def _no_column(name: str, columns: Sequence[str], sample: Mapping[str, Sequence[Any]]) -> MesomerError:
-    shares = {column: _share_readable(sample.get(column, ())) for column in columns}
-    likely = max(shares, key=lambda column: shares[column]) if shares else None
-    if likely is None or shares[likely] < 0.5:
-        return MesomerError(
+    likely = likeliest_column({column: sample.get(column, ()) for column in columns})
+    if likely is None:
+        return InputError(
             f"{name} has no SMILES column: its columns are {listed(columns)}.",
             "The values of none of them look like SMILES; if one is, name it with --smiles_column.",
         )
     if _share_readable([likely]) == 1:
-        return MesomerError(
+        return InputError(
             f"{name} has no header: its first line holds {listed(columns)}, of which {likely!r} is a molecule.",
             "Put a line of column names first (smiles, …), or name a list of SMILES .smi.",
         )
-    return MesomerError(
+    return InputError(
         f"{name} has no column named as SMILES: its columns are {listed(columns)}.",
         f"The values of {likely!r} look like SMILES: --smiles_column {_quoted(likely)}.",
     )

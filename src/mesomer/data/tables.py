@@ -20,7 +20,7 @@ from mesomer.data.readers import READERS, Block, Reader, format_suffix, holds_st
 from mesomer.data.readers.frames import Frame, Molecules
 from mesomer.data.readers.text import reading
 from mesomer.data.roles import find_smiles_column, listed, named_columns
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError, MesomerError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,8 +83,16 @@ class Chunk:
 class Table:
     """One or several sources with the same columns; iterate it (or `chunks`) as often as needed."""
 
-    def __init__(self, readers: Sequence[Reader], smiles_column: str | None, max_atoms: int, chunk_rows: int) -> None:
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        smiles_column: str | None,
+        max_atoms: int,
+        chunk_rows: int,
+        decimal: str | None = None,
+    ) -> None:
         self._readers = readers
+        self.decimal = decimal
         self.max_atoms = max_atoms
         self.chunk_rows = chunk_rows
         first = readers[0]
@@ -151,14 +159,14 @@ class Table:
                 reasons.update(reason for reason in chunk.reasons if reason is not None)
                 yield chunk
         if self.is_file and row == 0:
-            raise MesomerError(f"{self.name} has no rows, only the columns {listed(self.columns)}.", "Add molecules.")
+            raise InputError(f"{self.name} has no rows, only the columns {listed(self.columns)}.", "Add molecules.")
         if self.is_file and good == 0:
             raise self.nothing_readable(reasons)
 
     def nothing_readable(self, reasons: Counter[str]) -> MesomerError:
         """The error for a table without one usable molecule; `reasons` counts why."""
         counted = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        return MesomerError(
+        return InputError(
             f"No row of {self.name} is a readable molecule ({counted}).",
             self._readers[0].unreadable_hint,
         )
@@ -180,7 +188,13 @@ class Table:
         )
 
 
-def open_table(source: Any, smiles_column: str | None = None, max_atoms: int = 500, chunk_rows: int = 4096) -> Table:
+def open_table(
+    source: Any,
+    smiles_column: str | None = None,
+    max_atoms: int = 500,
+    chunk_rows: int = 4096,
+    decimal: str | None = None,
+) -> Table:
     """Opens a table of molecules.
 
     Args:
@@ -190,10 +204,12 @@ def open_table(source: Any, smiles_column: str | None = None, max_atoms: int = 5
         smiles_column: Name of the SMILES column; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
         chunk_rows: Rows in memory at a time.
+        decimal: What labels and descriptors have before their decimals, "." or ","; a point if not given. Cells stay
+            as they are until they are read as numbers.
     """
     if max_atoms < 1:
         raise MesomerError(f"--max_atoms is {max_atoms}, and must be 1 or more.")
-    return Table(_readers(source), smiles_column, max_atoms, chunk_rows)
+    return Table(_readers(source), smiles_column, max_atoms, chunk_rows, decimal)
 
 
 def is_frame(source: Any) -> bool:

@@ -3,7 +3,8 @@
 Inferred by one rule: exactly the numbers 0 and 1, or exactly two words, is binary; other words are classes; anything
 else is regression. Regression on ten or fewer whole numbers is said aloud, since classes are often numbered. Among
 numbers, a text or an infinite value is a bad label of its row; with at least as much text as numbers, the column is
-not numeric and an error.
+not numeric and an error. So is a column of numbers in which a tenth of the labels or more have a decimal comma (`1,3`):
+read as words they would be classes, and left out they would take part of the scale away.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from mesomer.data.decimals import are_decimal_commas, comma_advice, has_decimal_comma, is_censored_comma
 from mesomer.data.readers import cell_text
-from mesomer.errors import MesomerError, unknown_name
+from mesomer.errors import InputError, MesomerError, unknown_name
 
 BAD_LABEL = "bad label"
 TASKS = ("regression", "binary", "multiclass")
@@ -50,6 +52,13 @@ class TargetColumn:
     values: np.ndarray
     bad: list[int] = field(default_factory=list)
     """Positions of cells that are no label of this task."""
+    texts: Sequence[str] = ()
+    """The cells as text."""
+
+    @property
+    def commas(self) -> int:
+        """How many of the bad cells would be numbers with a decimal point."""
+        return sum(has_decimal_comma(self.texts[at]) for at in self.bad)
 
 
 def read_target(name: str, cells: Sequence[Any], rows: Sequence[int], task: str | None = None) -> TargetColumn:
@@ -64,18 +73,18 @@ def read_target(name: str, cells: Sequence[Any], rows: Sequence[int], task: str 
     texts = [_text(cell) for cell in cells]
     labelled = [at for at, text in enumerate(texts) if not is_missing(text)]
     if not labelled:
-        raise MesomerError(
-            f"The target {name!r} has no label.", "Every one of its cells is empty; name another column."
-        )
+        raise InputError(f"The target {name!r} has no label.", "Every one of its cells is empty; name another column.")
     numbers = {at: number for at in labelled if (number := to_number(texts[at])) is not None}
     words = [at for at in labelled if at not in numbers]
     column = _Column(name, texts, labelled, numbers, words, rows)
     if task == "regression":
+        column.refuse_decimal_commas()
         return column.regression(asked=True)
     if task == "binary":
         return column.classes(binary=True)
     if task == "multiclass":
         return column.classes(binary=False)
+    column.refuse_decimal_commas()
     if len(words) == len(labelled):
         return column.inferred_classes()
     if not words and set(numbers.values()) == {0.0, 1.0}:
@@ -114,22 +123,36 @@ class _Column:
             raise self._not_numeric()
         finite = {at: number for at, number in self.numbers.items() if math.isfinite(number)}
         if not finite:
-            raise MesomerError(f"The target {self.name!r} has no finite label.", "Correct the column or name another.")
+            raise InputError(f"The target {self.name!r} has no finite label.", "Correct the column or name another.")
         values = np.full(len(self.texts), np.nan)
         values[list(finite)] = list(finite.values())
         bad = [at for at in self.labelled if at not in finite]
-        return TargetColumn(TaskInfo(self.name, "regression", None, self._numeric_warning(finite, asked)), values, bad)
+        info = TaskInfo(self.name, "regression", None, self._numeric_warning(finite, asked))
+        return TargetColumn(info, values, bad, self.texts)
+
+    def refuse_decimal_commas(self) -> None:
+        """Stops at a column of numbers that are written with decimal commas."""
+        commas = [at for at in self.words if has_decimal_comma(self.texts[at])]
+        bounds = sum(is_censored_comma(self.texts[at]) for at in self.words)
+        if not are_decimal_commas(len(commas), len(self.numbers) + bounds, len(self.labelled)):
+            return
+        advice = comma_advice([self.texts[at] for at in commas])
+        raise InputError(
+            f"The target {self.name!r} is not numeric: {len(commas)} of {len(self.labelled)} labels have a decimal "
+            f"comma ({self._examples(commas)}).",
+            f"{advice}; names of classes need --task multiclass.",
+        )
+
+    def _examples(self, positions: Sequence[int]) -> str:
+        return "; ".join(f"row {self.rows[at]}: {short(self.texts[at])}" for at in positions[:3])
 
     def _not_numeric(self) -> MesomerError:
-        examples = "; ".join(f"row {self.rows[at]}: {_short(self.texts[at])}" for at in self.words[:3])
         hint = "Correct these cells, or say --task multiclass if they are names of classes."
-        if all(to_number(self.texts[at].replace(",", ".")) is not None for at in self.words):
-            hint = "Write decimal points instead of decimal commas."
-        elif all(self.texts[at][:1] in "<>~≤≥=" for at in self.words):
+        if all(self.texts[at][:1] in "<>~≤≥=" for at in self.words):
             hint = "Remove or replace censored values such as <0.5."
-        return MesomerError(
+        return InputError(
             f"The target {self.name!r} is not numeric: {len(self.words)} of {len(self.labelled)} labels are text "
-            f"({examples}).",
+            f"({self._examples(self.words)}).",
             hint,
         )
 
@@ -158,15 +181,15 @@ class _Column:
         names = self._class_names(good)
         different = sorted(set(names.values()), key=_class_order)
         if not different:
-            raise MesomerError(f"The target {self.name!r} has no finite label.", "Correct the column or name another.")
-        listed = ", ".join(_short(name) for name in different[:5]) + (", …" if len(different) > 5 else "")
+            raise InputError(f"The target {self.name!r} has no finite label.", "Correct the column or name another.")
+        listed = ", ".join(short(name) for name in different[:5]) + (", …" if len(different) > 5 else "")
         if binary and len(different) > 2:
-            raise MesomerError(
+            raise InputError(
                 f"The target {self.name!r} is not binary: it has {len(different)} classes ({listed}).",
                 "Say --task multiclass, or --task regression for numbers.",
             )
         if len(different) > MAX_CLASSES:
-            raise MesomerError(
+            raise InputError(
                 f"The target {self.name!r} has {len(different)} different values ({listed}), too many for classes.",
                 "Say --task regression for numbers.",
             )
@@ -180,7 +203,7 @@ class _Column:
         for at, name in names.items():
             values[at] = codes[name]
         kind = "binary" if binary else "multiclass"
-        return TargetColumn(TaskInfo(self.name, kind, different, warning), values, bad)
+        return TargetColumn(TaskInfo(self.name, kind, different, warning), values, bad, self.texts)
 
     def _class_names(self, positions: Sequence[int]) -> dict[int, str]:
         """Equal numbers are one class however they are written (1, 1.0)."""
@@ -204,7 +227,8 @@ def _class_order(name: str) -> tuple[int, float, str]:
     return (1, 0.0 if name.lower() in _NEGATIVE_WORDS else 1.0, name)
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A cell in quotation marks, cut where it is long."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
 
 

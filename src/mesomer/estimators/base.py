@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_html_repr
-from sklearn.utils.validation import check_is_fitted
 
 from mesomer.calls import checked, named_in_errors
 from mesomer.errors import MesomerError
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from mesomer.estimators.training import HeldOut
     from mesomer.report.notebook import MoleculeGrid
     from mesomer.training.predictor import Predictor
+
+
+class UnfittedError(MesomerError, NotFittedError):
+    """An estimator asked for what it has after `fit`: one sentence for people, and scikit-learn's own error."""
 
 
 class MolEstimator(BaseEstimator):
@@ -194,7 +198,7 @@ class MolEstimator(BaseEstimator):
         """Writes a model folder, which `load`, `mesomer.load` and `mesomer predict --model` read."""
         from mesomer.estimators.saving import save
 
-        check_is_fitted(self)
+        require_fitted(self)
         with estimator_words():
             save(self, path, overwrite)
 
@@ -210,13 +214,13 @@ class MolEstimator(BaseEstimator):
         """The held-out molecules with the largest errors, drawn in a notebook."""
         from mesomer.estimators.showing import worst
 
-        check_is_fitted(self)
+        require_fitted(self)
         return worst(self, count)
 
     @property
     def targets_(self) -> list[str]:
         """Names of the targets."""
-        check_is_fitted(self)
+        require_fitted(self)
         return [target.name for target in self.predictor_.targets]
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -234,7 +238,7 @@ class MolEstimator(BaseEstimator):
         from mesomer.inference.api import molecules_in_chunks, shown
         from mesomer.inference.predict import TablePredictor
 
-        check_is_fitted(self)
+        require_fitted(self)
         with estimator_words(), limited_threads(self.threads):
             check_on_error(self.on_error)
             runner = TablePredictor(self.predictor_, self.accelerator)
@@ -283,6 +287,16 @@ class MolEstimator(BaseEstimator):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._shown_html()}
+
+
+def require_fitted(estimator: MolEstimator) -> None:
+    """Stops at an estimator that has neither been fitted nor loaded."""
+    if not estimator.__sklearn_is_fitted__():
+        name = type(estimator).__name__
+        raise UnfittedError(
+            f"This {name} instance is not fitted yet.",
+            f"Call fit with molecules and labels first, or read a saved one with {name}.load.",
+        )
 
 
 def _on_cpu(predictor: Predictor) -> Predictor:

@@ -6,13 +6,14 @@ Decided: classes are what was given, sorted (`classes_`), whatever order the mod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError
 from mesomer.estimators.base import MolEstimator, documented, one_kind
 from mesomer.estimators.labels import ClassNames, Labels, class_labels, label_cells, row_weights
 
@@ -53,10 +54,11 @@ class MolClassifier(ClassifierMixin, MolEstimator):
         probabilities = self._probabilities(X)
         columns = label_cells(y, len(probabilities[0]))
         if len(columns) != len(probabilities):
-            raise MesomerError(f"The model predicts {len(probabilities)} targets, and y has {len(columns)}.")
+            raise InputError(f"The model predicts {len(probabilities)} targets, and y has {len(columns)}.")
         weight = row_weights(sample_weight, len(probabilities[0]))
         shares = []
         for labels, found, truth in zip(self._classes, probabilities, columns, strict=True):
+            _same_kind(labels, truth)
             kept = [at for at, value in enumerate(truth) if value is not None and not np.isnan(found[at, 0])]
             right = [bool(labels[found[at].argmax()] == truth[at]) for at in kept]
             shares.append(np.average(right, weights=weight[kept]) if weight[kept].sum() else np.nan)
@@ -114,3 +116,17 @@ class MolClassifier(ClassifierMixin, MolEstimator):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.poor_score = True
         return tags
+
+
+def _same_kind(classes: NDArray[Any], truth: Sequence[Any]) -> None:
+    """Stops at labels written as a class is but of another type: 0 is not '0', and would never be right."""
+    known = classes.tolist()
+    texts = {str(label): label for label in known}
+    for value in dict.fromkeys(truth):
+        if value is not None and value not in known and str(value) in texts:
+            label = texts[str(value)]
+            raise InputError(
+                f"The classes are of the type {type(label).__name__} ({label!r}), the labels to compare with of the "
+                f"type {type(value).__name__} ({value!r}).",
+                "Convert one of them.",
+            )

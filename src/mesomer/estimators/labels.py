@@ -1,7 +1,7 @@
 """Labels as a program holds them, to the columns that training reads, and back from what it predicts.
 
 Decided: one-dimensional labels are one target, two-dimensional ones a target for each column; missing labels (NaN,
-None) are fine, an infinite one is an error. Classes may be of any type that can be sorted. Training knows
+None, blank text) are fine, an infinite one is an error. Classes may be of any type that can be sorted. Training knows
 them by words, the same that it would read from a file, so that a saved model names them and its positive class is that
 of the command; `ClassNames` leads back to the values that were given.
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets
 
 from mesomer.data.readers import is_absent
-from mesomer.inference.molecules import InputError
+from mesomer.errors import InputError
 
 
 class ClassNames(NamedTuple):
@@ -74,7 +74,7 @@ def class_labels(y: Any, count: int) -> Labels:
     cells: dict[str, list[Any]] = {}
     tasks, classes = {}, {}
     for name, column in zip(names, columns, strict=True):
-        present = np.array([not is_absent(value) for value in column])
+        present = np.array([not _is_missing(value) for value in column])
         labels = _different(name, column[present], natural=not isinstance(y, np.ndarray) and not hasattr(y, "to_numpy"))
         words = _words(labels)
         by_label = dict(zip(labels.tolist(), words, strict=True))
@@ -82,6 +82,11 @@ def class_labels(y: Any, count: int) -> Labels:
         tasks[name] = "binary" if len(labels) == 2 else "multiclass"
         classes[name] = ClassNames(labels, [_as_read(word, words) for word in words])
     return Labels(cells, tasks, flat, classes)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether there is no label: also a blank text, as an empty cell of a file."""
+    return is_absent(value) or (isinstance(value, str) and not value.strip())
 
 
 def check_given(y: Any) -> None:
@@ -96,6 +101,8 @@ def _columns(y: Any, count: int) -> tuple[list[str], list[NDArray[Any]], bool]:
     values = y.to_numpy() if hasattr(y, "to_numpy") else y
     kind = values.dtype if isinstance(values, np.ndarray) else object
     array = np.asarray(values, dtype=kind)
+    if array.dtype.kind == "c" or (array.dtype == object and any(isinstance(value, complex) for value in array.flat)):
+        raise InputError("Complex data not supported: the labels are complex numbers.", "Give real numbers.")
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] == 0):
         raise InputError(f"The labels have the shape {array.shape}.", "Give one column, or one for each target.")
     if len(array) != count:
@@ -121,10 +128,12 @@ def _names(y: Any, count: int) -> list[str]:
 
 
 def _numbers(name: str, column: NDArray[Any]) -> list[float]:
+    from mesomer.training.finetune_plan import LARGEST_LABEL
+
     numbers = []
     for at, value in enumerate(column):
         try:
-            number = float("nan") if is_absent(value) else float(value)
+            number = float("nan") if _is_missing(value) else float(value)
         except (TypeError, ValueError):
             raise InputError(
                 f"The label of {name!r} in row {at} (counted from 0) is no number: {value!r}.",
@@ -134,6 +143,11 @@ def _numbers(name: str, column: NDArray[Any]) -> list[float]:
             raise InputError(
                 f"Input y contains infinity: the label of {name!r} in row {at} (counted from 0).",
                 "Correct it, or leave it out as NaN.",
+            )
+        if abs(number) > LARGEST_LABEL:
+            raise InputError(
+                f"The label of {name!r} in row {at} (counted from 0) is too large to compute with: {number:g}.",
+                "Correct it, give the values in another unit, or take their logarithm.",
             )
         numbers.append(number)
     return numbers
@@ -217,4 +231,4 @@ def row_weights(sample_weight: Any, count: int) -> NDArray[np.float64]:
 def label_cells(y: Any, count: int) -> list[list[Any]]:
     """The cells of each target, None where missing."""
     _, columns, _ = _columns(y, count)
-    return [[None if is_absent(value) else value for value in column.tolist()] for column in columns]
+    return [[None if _is_missing(value) else value for value in column.tolist()] for column in columns]

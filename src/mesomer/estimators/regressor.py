@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from mesomer.errors import MesomerError
-from mesomer.estimators.base import MolEstimator, documented, one_kind
+from mesomer.errors import InputError, MesomerError
+from mesomer.estimators.base import MolEstimator, documented, one_kind, require_fitted
 from mesomer.estimators.labels import Labels, regression_labels, row_weights
 from mesomer.inference.warn import warn
 
@@ -54,6 +54,7 @@ class MolRegressor(RegressorMixin, MolEstimator):
         """Half the width of the interval of each target; NaN where there are too few held-out molecules."""
         from mesomer.uncertainty import COVERAGE, conformal_half_width
 
+        require_fitted(self)
         if not (isinstance(coverage, Real) and 0 < coverage < 1):
             raise MesomerError(f"The coverage is {coverage!r}, and must lie between 0 and 1.")
         if coverage == COVERAGE:
@@ -77,7 +78,7 @@ class MolRegressor(RegressorMixin, MolEstimator):
         labels = regression_labels(y, len(mean))
         truth = np.array(list(labels.cells.values())).T
         if truth.shape != mean.shape:
-            raise MesomerError(f"The model predicts {mean.shape[1]} targets, and y has {truth.shape[1]}.")
+            raise InputError(f"The model predicts {mean.shape[1]} targets, and y has {truth.shape[1]}.")
         weight = row_weights(sample_weight, len(mean))
         scores = []
         for at in range(mean.shape[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -16,6 +17,7 @@ from sklearn.utils import check_random_state
 
 from mesomer.calls import python_words
 from mesomer.errors import MesomerError
+from mesomer.inference.warn import warn
 
 if TYPE_CHECKING:
     from mesomer.training.checkpoint import ModelFolder
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 OTHER_NAMES = {"seed": "random_state"}
 """What estimators call options of the command."""
+
+LARGEST_SEED = 2**32 - 1_000_001
+"""Of a fit, whose repeats take the next seeds."""
 
 _WHY = "mesomer.load().reasons(X) says which molecules cannot be used, and why."
 
@@ -39,6 +44,19 @@ def estimator_words() -> Iterator[None]:
         except MesomerError as error:
             error.hint = _WHY if "mesomer check" in error.hint else error.hint
             raise
+
+
+@contextmanager
+def rows_from_zero() -> Iterator[None]:
+    """Errors count rows as a program does; tables count them from 1."""
+    try:
+        yield
+    except MesomerError as error:
+        counted = re.sub(r"\brow (\d+)\b", lambda found: f"row {int(found[1]) - 1}", error.message)
+        if counted != error.message:
+            error.message = f"{counted.removesuffix('.')} (rows counted from 0)."
+            error.args = (error.message,)
+        raise
 
 
 def model_folder(model: Any) -> ModelFolder:
@@ -91,7 +109,10 @@ def _sha256_of_state(path: Path, *state: int) -> str:
 def seed_of(random_state: Any) -> int:
     """The seed of a fit: the number itself, or one drawn from a generator (None: another one each time)."""
     if isinstance(random_state, Integral):
-        return int(random_state)
+        seed = int(random_state)
+        if not 0 <= seed <= LARGEST_SEED:
+            raise MesomerError(f"random_state is {seed}, and must lie between 0 and {LARGEST_SEED}.")
+        return seed
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))
     try:
@@ -104,10 +125,18 @@ def seed_of(random_state: Any) -> int:
 
 
 def finetune_options(arguments: Mapping[str, Any]) -> FinetuneOptions:
-    """The options of the training among an estimator's arguments."""
-    from mesomer.training.finetune_plan import FinetuneOptions
+    """The options of the training among an estimator's arguments.
+
+    Those that `probe` has no use for are said and left at their defaults: a search over `probe` sets them for both.
+    """
+    from mesomer.training.finetune_plan import NETWORK_OPTIONS, FinetuneOptions, idle_in_probe
 
     names = [option.name for option in fields(FinetuneOptions) if option.name not in OWN_NAMES]
     chosen = {name: arguments[name] for name in names}
+    if chosen["probe"]:
+        if idle := idle_in_probe(chosen):
+            verb = "have" if len(idle) > 1 else "has"
+            warn(f"probe=True fits a linear model, on which {', '.join(idle)} {verb} no effect.")
+        chosen = {name: value for name, value in chosen.items() if name not in NETWORK_OPTIONS}
     chosen["descriptors"] = tuple(chosen["descriptors"] or ())
     return FinetuneOptions(**chosen, seed=seed_of(arguments["random_state"]))

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.calls import in_python
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError, MesomerError
 from mesomer.estimators.labels import Labels
-from mesomer.estimators.settings import OTHER_NAMES, finetune_options, model_folder, model_name
+from mesomer.estimators.settings import OTHER_NAMES, finetune_options, model_folder, model_name, rows_from_zero
 from mesomer.inference.warn import Unusable, warn
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from mesomer.data.splits import Split
     from mesomer.training.finetune import FinetuneResult, LabelledSplits
     from mesomer.training.predictor import Predictor
+
+_SHARE = 0.1
+"""Of test, and of validation, among the molecules that are divided by groups."""
 
 
 class Rejected(NamedTuple):
@@ -97,23 +100,24 @@ def train(
 
     options = finetune_options(arguments)
     if both := sorted(set(labels.cells) & set(options.descriptors)):
-        raise MesomerError(f"{both[0]!r} names a label and a descriptor column.", "Rename one of them.")
+        raise InputError(f"{both[0]!r} names a label and a descriptor column.", "Rename one of them.")
     folder = model_folder(arguments["model"])
     keys = None if groups is None else _group_keys(groups, len(molecules))
     repeats = arguments["repeats"]
     encoder = encoder_of(folder)
-    task_data = labelled_splits(
-        molecule_table(molecules, arguments["max_atoms"], dict(columns) | labels.cells),
-        list(labels.cells),
-        options,
-        task=labels.tasks,
-        split=_usable_split(arguments["split"]),
-        folds=arguments["folds"],
-        repeats=repeats,
-        draw=None if keys is None else lambda found: group_splits(found, keys, repeats, options.seed),
-        coordinates=encoder.needs_coordinates,
-        quiet=not arguments["verbose"],
-    )
+    with rows_from_zero():
+        task_data = labelled_splits(
+            molecule_table(molecules, arguments["max_atoms"], dict(columns) | labels.cells),
+            list(labels.cells),
+            options,
+            task=labels.tasks,
+            split=_usable_split(arguments["split"]),
+            folds=arguments["folds"],
+            repeats=repeats,
+            draw=None if keys is None else lambda found: group_splits(found, keys, repeats, options.seed),
+            coordinates=encoder.needs_coordinates,
+            quiet=not arguments["verbose"],
+        )
     rejects = [Rejected(item.row - 1, item.smiles, item.reason) for item in task_data.labelled.rejects.items]
     unusable = Unusable(len(molecules), {item.row: (item.reason, item.smiles) for item in rejects})
     unusable.tell("the fit does not use them (see rejects_)", arguments["on_error"])
@@ -180,15 +184,15 @@ def _held_out(result: FinetuneResult) -> HeldOut:
 def _group_keys(groups: Any, count: int) -> list[str]:
     keys = np.asarray(groups, dtype=object)
     if keys.shape != (count,):
-        raise MesomerError(f"There are {count:,} molecules and groups of the shape {keys.shape}.", "Give one for each.")
+        raise InputError(f"There are {count:,} molecules and groups of the shape {keys.shape}.", "Give one for each.")
     return [str(key) for key in keys]
 
 
 def group_splits(labelled: Labelled, keys: Sequence[str], repeats: int, seed: int) -> list[Split]:
-    """Parts of 80, 10 and 10 % over groups; a molecule whose rows are in several groups joins them."""
+    """Parts of 80, 10 and 10 % over groups, as near as they come; molecules of one structure join their groups."""
     from mesomer.data.splits import Split
     from mesomer.data.splits.base import Molecules, join_groups
-    from mesomer.data.splits.folds import hold_out
+    from mesomer.data.splits.folds import draw_groups
 
     members: dict[str, list[int]] = {}
     for at, rows in enumerate(labelled.all_rows):
@@ -196,7 +200,7 @@ def group_splits(labelled: Labelled, keys: Sequence[str], repeats: int, seed: in
             members.setdefault(keys[row - 1], []).append(at)
     groups = join_groups(list(members.values()), Molecules(labelled.mols).units, len(labelled))
     if len(groups) < 3:
-        raise MesomerError(
+        raise InputError(
             f"The molecules fall into {len(groups)} groups; a part each for training, validation and test needs 3.",
             "Leave groups out, or divide them finer.",
         )
@@ -205,12 +209,12 @@ def group_splits(labelled: Labelled, keys: Sequence[str], repeats: int, seed: in
     splits = []
     for repeat in range(repeats):
         order = random.Random(f"groups {seed + repeat}")
-        rest, test = hold_out(groups, 0.1, order)
+        rest, test = draw_groups(groups, _SHARE, order, leave=2)
         inside = set(rest)
         left = [group for group in groups if group[0] in inside]
-        train_rows, valid = hold_out(left, len(test) / len(rest), order)
+        train_rows, valid = draw_groups(left, min(len(test) / len(rest), _SHARE / (1 - _SHARE)), order)
         if not train_rows or not valid or not test:
-            raise MesomerError("One group holds so many molecules that a part stays empty.", "Divide the groups finer.")
+            raise InputError("One group holds so many molecules that a part stays empty.", "Divide the groups finer.")
         note = f"{len(groups):,} groups stay together"
         parts = [_sorted(train_rows), _sorted(valid), _sorted(test)]
         splits.append(Split("groups", "groups", parts[0], parts[1], parts[2], note, repeat, 0, seed + repeat))

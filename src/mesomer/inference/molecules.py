@@ -13,16 +13,12 @@ from typing import Any
 
 from mesomer.data.readers import is_absent
 from mesomer.data.readers.frames import Frame, molecule_column
-from mesomer.data.roles import find_smiles_column
+from mesomer.data.roles import find_smiles_column, likeliest_column
 from mesomer.data.tables import Table, is_frame
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError, MesomerError
 from mesomer.inference.reasons import GivenMolecules
 
 _SAMPLE = 50
-
-
-class InputError(MesomerError, ValueError):
-    """Data that nothing can be made of: one sentence for people, and the ValueError that scikit-learn expects."""
 
 
 def molecule_table(
@@ -34,7 +30,7 @@ def molecule_table(
     items, others = molecules_of(source)
     cells = dict(cells or {})
     if GivenMolecules.smiles_column in cells:
-        raise MesomerError(f"A column of labels is named {GivenMolecules.smiles_column!r}.", "Rename it.")
+        raise InputError(f"A column of labels is named {GivenMolecules.smiles_column!r}.", "Rename it.")
     others.pop(GivenMolecules.smiles_column, None)
     return Table([GivenMolecules(items, others | cells)], None, max_atoms, chunk_rows)
 
@@ -58,11 +54,21 @@ def _of_frame(frame: Any) -> tuple[list[Any], dict[str, list[Any]]]:
         ((name, items),) = columns.items()
     else:
         sample = {name: column[:_SAMPLE] for name, column in columns.items()}
-        name = molecule_column(columns) or find_smiles_column(reader.name, reader.columns, sample)[0]
+        name = molecule_column(columns) or _named_as_smiles(reader, sample)
         items = columns[name]
     if items and all(isinstance(item, Number) and not is_absent(item) for item in items):
         raise _no_molecules(f"The column {name!r}")
     return items, {other: column for other, column in columns.items() if other != name}
+
+
+def _named_as_smiles(reader: Frame, sample: Mapping[str, Sequence[Any]]) -> str:
+    """The SMILES column of a frame; where none or several are named so, the way out is to give one column."""
+    try:
+        return find_smiles_column(reader.name, reader.columns, sample)[0]
+    except InputError as error:
+        likely = likeliest_column(sample)
+        example = "" if likely is None else f", for example frame[{likely!r}]"
+        raise InputError(error.message, f"Give the column of molecules alone{example}.") from None
 
 
 def _listed(source: Any) -> list[Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.chem.graph import GraphBatch, MolGraph
+from mesomer.data.decimals import has_other_point, with_point
 from mesomer.data.outputs import Result
 from mesomer.data.tables import Chunk, Table
 from mesomer.errors import MesomerError
@@ -54,6 +55,7 @@ class TablePredictor:
         self.runner = Runner(choose_device(accelerator), atoms_per_batch)
         self.predictor.to(self.runner.device)
         self.suffix = suffix
+        self.decimal: str | None = None
         self.wanted = Wanted(
             fingerprints=len(self.predictor.fingerprints) > 0,
             descriptors=RDKIT_DESCRIPTORS in self.predictor.descriptors,
@@ -77,7 +79,8 @@ class TablePredictor:
         return Result(f"{name}{self.suffix}", kind)
 
     def check(self, table: Table) -> None:
-        """Stops if the table lacks a descriptor column that the model was trained with."""
+        """Stops if the table lacks a descriptor column that the model was trained with; takes its decimal sign."""
+        self.decimal = table.decimal
         for name in descriptor_columns(self.predictor.descriptors):
             if name not in table.columns:
                 raise MesomerError(
@@ -132,8 +135,8 @@ class TablePredictor:
                 continue
             values = np.full((len(chunk), 1), np.nan)
             for at, cell in enumerate(chunk.cells[name]):
-                values[at], bad = descriptor_number(cell)
-                if bad and reasons[at] is None:
+                values[at], bad = descriptor_number(with_point(cell, self.decimal))
+                if (bad or has_other_point(cell, self.decimal)) and reasons[at] is None:
                     reasons[at] = BAD_DESCRIPTOR
             blocks.append(values)
         return np.concatenate(blocks, 1).astype(np.float64) if blocks else None

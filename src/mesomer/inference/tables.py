@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mesomer.data.geometry import Geometry
 from mesomer.data.outputs import Result
+from mesomer.data.readers import format_suffix
 from mesomer.data.tables import Chunk, Table
-from mesomer.data.writers import TableWriter, check_names, output_suffix
+from mesomer.data.writers import TableWriter, check_names
 from mesomer.errors import MesomerError
 from mesomer.files import check_writable
 from mesomer.inference.embed import Embedder
@@ -21,6 +23,7 @@ from mesomer.inference.rows import Rows, Wanted, present, table_rows
 from mesomer.progress import Progress
 
 DTYPES = ("float32", "float16")
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 def predict_table(
@@ -33,8 +36,8 @@ def predict_table(
 ) -> dict[str, Any]:
     """Writes the input's rows with predictions; returns counts of rows and failures."""
     check_writable(output, overwrite)
-    if output_suffix(output) == ".npy":
-        raise MesomerError(f"{output} cannot hold a table.", "End its name in .csv or .parquet.")
+    if format_suffix(Path(output)) not in TABLES:
+        raise MesomerError(f"{output} cannot be written as a table.", "End its name in .csv, .tsv or .parquet.")
     predictor.check(table)
     columns = predictor.columns()
     check_names(table.columns, columns)
@@ -56,7 +59,7 @@ def embed_table(
 ) -> dict[str, Any]:
     """Writes the input's rows with vectors; returns counts of rows and failures."""
     check_writable(output, overwrite)
-    if embedder.level != "molecule" and output_suffix(output) != ".parquet":
+    if embedder.level != "molecule" and format_suffix(Path(output)) != ".parquet":
         raise MesomerError(
             f"{output} cannot hold a list of vectors for each molecule.",
             "End its name in .parquet, or take --level molecule.",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from mesomer.errors import MesomerError, unknown_name
+from mesomer.errors import InputError, unknown_name
 
 _LIBRARIES = [spec for name in ("sklearn", "joblib") if (spec := find_spec(name)) is not None]
 _FOLDERS = (
@@ -56,7 +56,7 @@ class Unusable:
             first = min(self.found)
             reason, text = self.found[first]
             more = f"; {len(self.found) - 1} more rows are not either" if len(self.found) > 1 else ""
-            raise MesomerError(
+            raise InputError(
                 f"Row {first} (counted from 0) is no usable molecule: {reason}{_in_brackets(text)}{more}.",
                 "Leave such rows out, or say on_error='nan' to keep their places.",
             )

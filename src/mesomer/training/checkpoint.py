@@ -154,8 +154,8 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MesomerError(
-            f"There is no model folder {name}, and fetching it from a hub needs another package.",
-            'Install it by `pip install "mesomer[hub]"`, or give a local folder.',
+            f"There is no folder {name} here; as the name of a model on a hub it needs another package.",
+            'Check the path, or install the package by `pip install "mesomer[hub]"`.',
         ) from None
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.md"]))

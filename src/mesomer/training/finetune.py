@@ -23,6 +23,7 @@ from mesomer.data.labels import Labelled, few_labels_warning, read_labels, requi
 from mesomer.data.placed import store_coordinates
 from mesomer.data.repeats import SplitColumn
 from mesomer.data.splits import Split, find_rule, splits_for, write_splits
+from mesomer.data.splits.base import one_test_part
 from mesomer.data.tables import Table, find_files, open_table
 from mesomer.encoders.base import Encoder
 from mesomer.errors import MesomerError
@@ -118,8 +119,9 @@ def run_cells(
     own = trainable_parameters(first) if not options.shared_encoder else sum(
         parameter.numel() for name, parameter in first.named_parameters() if not name.startswith("encoder.")
     )  # fmt: skip
+    table = summary(data, rows, splits)
     return FinetuneResult(
-        data, list(splits), options, results, rows, summary(data, rows), found, predictor.half_widths, predictor, own
+        data, list(splits), options, results, rows, table, found, predictor.half_widths, predictor, own
     )
 
 
@@ -142,6 +144,7 @@ def finetune(
     folds: int | None = None,
     repeats: int = 3,
     max_atoms: int = 500,
+    decimal: str | None = None,
     options: FinetuneOptions | None = None,
     overwrite: bool = False,
     data_name: str | None = None,
@@ -163,6 +166,7 @@ def finetune(
         folds: Folds of cross-validation splits.
         repeats: Repeats with other seeds.
         max_atoms: Molecules with more atoms are rejected.
+        decimal: What numbers of the table have before their decimals; a point if None.
         options: How to train.
         overwrite: Replace another run in `output`.
         data_name: What to call the data in reports.
@@ -176,7 +180,7 @@ def finetune(
         config = {
             "data": str(data), "targets": list(targets), "output": os.fspath(output), "model": model, "task": task,
             "smiles_column": smiles_column, "split": split, "split_column": split_column, "folds": folds,
-            "repeats": repeats, "max_atoms": max_atoms, **asdict(options),
+            "repeats": repeats, "max_atoms": max_atoms, "decimal": decimal, **asdict(options),
         }  # fmt: skip
     folder = load_model(model)
     base = encoder_of(folder)
@@ -184,7 +188,7 @@ def finetune(
 
     def read(kept: Path | None = None) -> LabelledSplits:
         return labelled_splits(
-            open_table(data, smiles_column, max_atoms), targets, options, task=task, split=split,
+            open_table(data, smiles_column, max_atoms, decimal=decimal), targets, options, task=task, split=split,
             split_column=split_column, folds=folds, repeats=repeats, canonical_scaffolds=canonical_scaffolds,
             coordinates=base.needs_coordinates, kept=kept,
         )  # fmt: skip
@@ -287,6 +291,11 @@ def labelled_splits(
     check_range(prepared)
     prediction_columns(prepared.targets)
     warnings = [*labelled.warnings, *check_parts(prepared, splits)]
+    if one_test_part(splits) and (draw is not None or (rule.seeded and not rule.needs)):
+        warnings.append(
+            f"All {len(splits)} repeats drew the same test part: the spread over them says nothing about other "
+            "molecules."
+        )
     if coordinates:
         warnings += geometry_warnings(prepared.graphs, labelled.mols)
         if count := labelled.structures:
@@ -341,7 +350,7 @@ def _write(
     write_report: Callable[[Mapping[str, Any]], str] | None,
 ) -> dict[str, Any]:
     """All files of a finished fine-tuning; returns the summary."""
-    write_figures(run.path / "metrics.csv", result.data, result.rows)
+    write_figures(run.path / "metrics.csv", result.data, result.rows, result.splits)
     write_predictions(run.path / "predictions.csv", result.data, result.splits, result.found)
     predictor = result.predictor
     predictor.max_atoms = max_atoms

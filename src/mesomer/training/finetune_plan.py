@@ -6,7 +6,7 @@ descriptor that is no number, options that contradict each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.chem.graph import MolGraph
+from mesomer.data.decimals import comma_advice, has_decimal_comma
 from mesomer.data.geometry import placed_graphs
 from mesomer.data.labels import Labelled
 from mesomer.data.placed import with_stored_coordinates
 from mesomer.data.splits import PARTS, Split
-from mesomer.errors import MesomerError, unknown_name
+from mesomer.errors import InputError, MesomerError, unknown_name
 from mesomer.heads import READOUTS
 from mesomer.metrics import metric_for
 from mesomer.outputs import Output
@@ -121,11 +122,7 @@ class FinetuneOptions:
         loop_options(self, 0, 1)
 
     def _check_probe(self) -> None:
-        changed = [
-            f"--{option.name}"
-            for option in fields(self)
-            if option.name in NETWORK_OPTIONS and getattr(self, option.name) != option.default
-        ]
+        changed = [f"--{name}" for name in idle_in_probe({name: getattr(self, name) for name in NETWORK_OPTIONS})]
         if changed:
             raise MesomerError(
                 f"--probe fits a linear model on the frozen encoder's vectors and has no use for {', '.join(changed)}.",
@@ -142,6 +139,15 @@ class FinetuneOptions:
     def shared_encoder(self) -> bool:
         """Whether all members keep one and the same encoder."""
         return self.probe or (self.freeze == "encoder" and self.unfreeze_after is None)
+
+
+def idle_in_probe(given: Mapping[str, Any]) -> list[str]:
+    """Names of the given options that are not at their defaults and that a linear model has no use for."""
+    return [
+        option.name
+        for option in fields(FinetuneOptions)
+        if option.name in NETWORK_OPTIONS and option.name in given and given[option.name] != option.default
+    ]
 
 
 class Cell(NamedTuple):
@@ -221,7 +227,7 @@ def check_range(data: PropertyData) -> None:
     rows, columns = np.nonzero(np.abs(np.nan_to_num(data.y)) > LARGEST_LABEL)
     if len(rows):
         at, column = int(rows[0]), int(columns[0])
-        raise MesomerError(
+        raise InputError(
             f"The label of {data.targets[column].name!r} in row {data.rows[at]} is too large to compute with: "
             f"{data.y[at, column]:g}.",
             "Correct it, give the values in another unit, or take their logarithm.",
@@ -238,9 +244,10 @@ def numeric_column(name: str, cells: Sequence[Any], rows: Sequence[int]) -> NDAr
         if wrong:
             bad.append(f"row {rows[at]}: {str(cell)[:40]!r}")
     if bad:
-        raise MesomerError(
+        commas = [text for cell in cells if has_decimal_comma(text := str(cell).strip())]
+        raise InputError(
             f"The descriptor {name!r} is not numeric: {len(bad)} cells are no finite number ({'; '.join(bad[:3])}).",
-            "Correct these cells or leave them empty.",
+            f"{comma_advice(commas)}." if commas else "Correct these cells or leave them empty.",
         )
     return values
 
@@ -303,7 +310,7 @@ def check_parts(data: PropertyData, splits: Sequence[Split]) -> list[str]:
             if not poor:
                 continue
             if len(poor) == len(data.targets):
-                raise MesomerError(
+                raise InputError(
                     f"The {part} part of {where} cannot be used: {poor[0]}.",
                     "Choose another --split or --seed, or more molecules; stratified_cv spreads rare classes evenly.",
                 )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesomer.data.splits import Split
+from mesomer.data.splits.base import one_test_part
 from mesomer.errors import MesomerError
 from mesomer.files import atomic_write
 from mesomer.metrics import METRICS, mean_and_sd, score
@@ -86,7 +87,15 @@ def judged(rows: Sequence[Mapping[str, Any]], target: str, part: str = "test") -
     return [row for row in own if row["member"] == ENSEMBLE or row["split"] not in several]
 
 
-def summary(data: PropertyData, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+def over_splits(values: Sequence[float], splits: Sequence[Split]) -> tuple[float, float]:
+    """Mean and deviation of a figure over splits; the same figure of the same test part again and again has none."""
+    mean, deviation = mean_and_sd(values)
+    return mean, float("nan") if deviation == 0 and one_test_part(splits) else deviation
+
+
+def summary(
+    data: PropertyData, rows: Sequence[Mapping[str, Any]], splits: Sequence[Split]
+) -> dict[str, dict[str, dict[str, Any]]]:
     """For each target and metric: mean and sample standard deviation over splits, and the values."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for target in data.targets:
@@ -94,7 +103,7 @@ def summary(data: PropertyData, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
         found[target.name] = {}
         for name in METRICS[target.type]:
             values = [row[name] for row in own]
-            mean, deviation = mean_and_sd(values)
+            mean, deviation = over_splits(values, splits)
             found[target.name][name] = {"mean": mean, "sd": deviation, "values": values}
     return found
 
@@ -111,7 +120,7 @@ def half_widths(data: PropertyData, found: OutOfFold) -> list[float | None]:
     return widths
 
 
-def write_figures(path: Path, data: PropertyData, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_figures(path: Path, data: PropertyData, rows: Sequence[Mapping[str, Any]], splits: Sequence[Split]) -> None:
     """`metrics.csv`: all rows, then mean and sd over splits for each target and part."""
     names = list(dict.fromkeys(name for target in data.targets for name in METRICS[target.type]))
     columns = ["target", "type", "repeat", "fold", "split", "member", "part", "labels", *names]
@@ -121,7 +130,7 @@ def write_figures(path: Path, data: PropertyData, rows: Sequence[Mapping[str, An
             own = judged(rows, target.name, part)
             for word, place in (("mean", 0), ("sd", 1)):
                 line: dict[str, Any] = {"target": target.name, "type": target.type, "split": word, "part": part}
-                line |= {name: mean_and_sd(row[name] for row in own)[place] for name in METRICS[target.type]}
+                line |= {name: over_splits([row[name] for row in own], splits)[place] for name in METRICS[target.type]}
                 table.append(line)
     write_csv(path, columns, table)
 

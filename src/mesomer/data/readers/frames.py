@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mesomer.data.readers.base import Block, Reader, is_absent
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError
 
 
 class Frame(Reader):
@@ -21,7 +21,7 @@ class Frame(Reader):
         names = frame.column_names if self.kind == "pyarrow" else list(frame.columns)
         self.columns = tuple(str(name) for name in names)
         if len(set(self.columns)) < len(self.columns):
-            raise MesomerError("The table names a column twice.", "Rename one of them.")
+            raise InputError("The table names a column twice.", "Rename one of them.")
         self.rows = len(frame)
         if self.kind == "pyarrow":
             self.schema = frame.schema

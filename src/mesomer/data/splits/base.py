@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -50,6 +50,11 @@ class Split:
         return {"train": self.train, "valid": self.valid, "test": self.test}
 
 
+def one_test_part(splits: Sequence[Split]) -> bool:
+    """Whether several splits test on the same molecules, so that their spread says nothing about other ones."""
+    return len(splits) > 1 and len({split.test.tobytes() for split in splits}) == 1
+
+
 class Draft(NamedTuple):
     """What a rule returns: three collections of positions, in any order, and what to say about them."""
 
@@ -79,7 +84,7 @@ class Molecules:
         for at, given in enumerate(self._given):
             mol, reason = parse_smiles(given, MAX_ATOMS) if isinstance(given, str) else (given, None)
             if mol is None:
-                raise MesomerError(
+                raise InputError(
                     f"Molecule {at + 1} of those to be split cannot be read: {reason}.",
                     "Leave such rows out before splitting.",
                 )

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from mesomer.data.splits.base import Draft, Groups, Request, group_rows, join_groups
-from mesomer.errors import MesomerError
+from mesomer.errors import InputError, MesomerError
 
 VALID_SHARE = 0.1
+_WIDEST_SHARE = 0.25
 _MAX_CLASSES = 20
 _BINS = 10
 
@@ -105,6 +106,32 @@ def hold_out(groups: Groups, share: float, order: random.Random) -> tuple[list[i
     return kept, held
 
 
+def draw_groups(groups: Groups, share: float, order: random.Random, leave: int = 1) -> tuple[list[int], list[int]]:
+    """As `hold_out`, but another draw where every order would hold out the same groups.
+
+    That is so where the groups that fit into `share` of the rows all fit at once, or none does. Then any groups up to
+    a quarter of the rows (or a quarter more than the smallest, where none is as small) are held out in random order
+    while that brings the part nearer to its share: the first of them always, none of more than half of the rows. At
+    least `leave` groups stay.
+    """
+    count = sum(map(len, groups))
+    room = max(1, round(share * count))
+    if sum(len(group) for group in groups if len(group) <= room) > room:
+        return hold_out(groups, share, order)
+    widest = max(round(_WIDEST_SHARE * count), round((1 + _WIDEST_SHARE) * min(map(len, groups))), room)
+    shuffled = list(groups)
+    order.shuffle(shuffled)
+    kept: list[int] = []
+    held: list[int] = []
+    left = len(groups) - leave
+    for group in shuffled:
+        nearer = not held or abs(len(held) + len(group) - room) < abs(len(held) - room)
+        taken = nearer and left > 0 and len(group) <= min(widest, count / 2)
+        (held if taken else kept).extend(group)
+        left -= taken
+    return kept, held
+
+
 def class_indicators(labels: Any, count: int) -> tuple[np.ndarray, list[str]]:
     """0/1 matrix [molecules, classes of all tasks] and the names of its columns; missing labels belong nowhere."""
     table = np.array(labels, dtype=object)
@@ -119,7 +146,7 @@ def class_indicators(labels: Any, count: int) -> tuple[np.ndarray, list[str]]:
             columns.append(members)
             names.append(f"class {name}" if table.shape[1] == 1 else f"class {name} of target {task + 1}")
     if not columns:
-        raise MesomerError("No molecule has a label to stratify by.", "Choose --split cv.")
+        raise InputError("No molecule has a label to stratify by.", "Choose --split cv.")
     return np.stack(columns, axis=1).astype(np.int64), names
 
 
@@ -178,7 +205,7 @@ def _need_groups(groups: int, folds: int, kind: str) -> None:
 
 
 def _too_few(folds: int, kind: str, groups: int) -> MesomerError:
-    return MesomerError(
+    return InputError(
         f"{groups} different {kind}s are too few for {folds} folds with a validation part.",
         f"Give --folds a number up to {groups}, or more molecules." if groups >= 3 else "More molecules are needed.",
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from mesomer.data.splits import cluster, folds, given, published
 from mesomer.data.splits.base import FRACTIONS, PARTS, Draft, Groups, Molecules, Request, Split, group_rows
-from mesomer.errors import MesomerError, unknown_name
+from mesomer.errors import InputError, MesomerError, unknown_name
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -172,7 +172,7 @@ def _check(
 ) -> int:  # fmt: skip
     """Stops at arguments that make no sense together; gives the number of folds."""
     if not len(table):
-        raise MesomerError("There are no molecules to split.", _MORE)
+        raise InputError("There are no molecules to split.", _MORE)
     if repeats < 1:
         raise MesomerError(f"The number of repeats must be 1 or more, not {repeats}.")
     if not 0 <= seed <= _MAX_SEED - repeats:
@@ -194,7 +194,7 @@ def _check(
 def _check_parts(rule: Rule, name: str, draft: Draft, count: int) -> None:
     for part, rows in zip(("train", "valid", "test"), draft[:3], strict=True):
         if not len(rows):
-            raise MesomerError(f"Split {name} of {count} molecules leaves none for the {part} part.", rule.advice)
+            raise InputError(f"Split {name} of {count} molecules leaves none for the {part} part.", rule.advice)
     together = np.concatenate([np.array(rows, dtype=np.int64) for rows in draft[:3]])
     if len(together) != count or not np.array_equal(np.sort(together), np.arange(count)):
         raise RuntimeError(f"rule {rule.name} does not place every molecule once")
