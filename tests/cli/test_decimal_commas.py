@@ -61,6 +61,17 @@ def test_the_commands_refuse_commas_or_read_them(table: str, tmp_path: Path, mes
     assert np.corrcoef(truth, [float(row["pIC50_pred"]) for row in rows])[0, 1] > 0.7
 
 
+def test_a_study_refuses_commas_or_reads_them(table: str, mesomer):
+    options = ["--arms", "ecfp_forest,mean", "--splits", "random", "--repeats", "1", "--jobs", "1"]
+    words = ["study", "power", table, "--targets", "pIC50", *options]
+    told = mesomer(*words)
+    assert told.code == 2 and "say --decimal ," in told.err
+    told = mesomer(*words, "--decimal", ",")
+    assert told.code == 0 and "smallest detectable difference" in told.out, told.err
+    told = mesomer("study", "--preset", "moleculenet", "--decimal", ",")
+    assert told.code == 2 and "--decimal is for the study of one table" in told.err
+
+
 def test_bad_labels_show_their_cell(table: str, tmp_path: Path, mesomer):
     text = Path(table).read_text(encoding="utf-8-sig").replace(",", ".").splitlines()
     text[3] = text[3].split(";")[0] + ";n.d.;7.0"

@@ -41,6 +41,7 @@ def study(
     part: str | None = None,
     smiles_column: str | None = None,
     max_atoms: int = 500,
+    decimal: Literal[".", ","] | None = None,
     precision: Literal["auto", "32", "bf16"] = "32",
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     seed: int = 0,
@@ -88,6 +89,7 @@ def study(
         part: Run one of several parts, such as 2/8 (nothing is cut then); join them with mesomer study report.
         smiles_column: Column that holds the SMILES; found by its name if not given.
         max_atoms: Molecules with more atoms are rejected.
+        decimal: What labels and descriptors have before their decimals; a point if not given.
         precision: Of the training of networks; bf16 is faster on processors that multiply in bfloat16, auto takes it
             there. A grid file may say its own.
         accelerator: Where to train; auto takes a GPU where there is one.
@@ -115,8 +117,8 @@ def study(
         named = {"targets": targets, "smiles_column": smiles_column} | dict(columns or {})
         return _request(
             table, these, output=place, units=units, model=encoder, task=task, descriptors=descriptors, corpus=corpus,
-            jobs=jobs, part=None if part is None else read_part(part), max_atoms=max_atoms, accelerator=accelerator,
-            **named,
+            jobs=jobs, part=None if part is None else read_part(part), max_atoms=max_atoms, decimal=decimal,
+            accelerator=accelerator, **named,
         )  # fmt: skip
 
     from dataclasses import replace
@@ -211,7 +213,7 @@ _ELSEWHERE_IN_A_GRID = {
     "minutes": "The studies of a grid are not cut, so that its points can be compared: lower repeats, trials or epochs "
     "under `study` in a copy of the file.",
 }
-_OF_ONE_TABLE = ("part", "units")
+_OF_ONE_TABLE = ("part", "units", "decimal")
 
 
 def _require_one_subject(given: Mapping[str, Any]) -> None:
@@ -265,6 +267,7 @@ def _request(
     part: tuple[int, int] | None,
     smiles_column: str | None,
     max_atoms: int,
+    decimal: str | None,
     accelerator: str,
 ) -> Request:
     """What is asked for, with names resolved: the table, its targets, the model, the device."""
@@ -292,13 +295,13 @@ def _request(
     config = {
         "data": data, "output": output, "targets": targets, "units": units, "model": model, "task": task,
         **asdict(options), "descriptors": descriptors, "corpus": corpus, "jobs": jobs, "smiles_column": smiles_column,
-        "max_atoms": max_atoms, "accelerator": accelerator,
+        "max_atoms": max_atoms, "decimal": decimal, "accelerator": accelerator,
     }  # fmt: skip
     config |= {"splits": list(options.splits), "arms": list(options.arms) or None, "minutes": options.minutes or 0}
     config["label_shares"] = list(options.label_shares) or [1]
     source = Source(
         path, tuple(targets), task, smiles_column, max_atoms, tuple(descriptors or ()), model, weights, Path(output),
-        options.seed, device, context.precision,
+        options.seed, device, context.precision, decimal,
     )  # fmt: skip
     inputs = {data if str(file) == path else str(file): sha256_of(file) for file in find_files(path)}
     # one process feeds a GPU

@@ -44,7 +44,10 @@ def comma_advice(commas: Sequence[str]) -> str:
     """What to do about cells with a decimal comma; of whole thousands nobody can tell them apart."""
     thousands = all(_THOUSANDS.fullmatch(text) for text in commas)
     more = "; where the commas separate thousands, leave them out" if thousands else ""
-    return f"Write decimal points instead of decimal commas, or say --decimal , in check, finetune and predict{more}"
+    return (
+        "Write decimal points instead of decimal commas, or say --decimal , in check, finetune, predict and "
+        f"study{more}"
+    )
 
 
 def with_point(cell: Any, decimal: str | None) -> Any:

@@ -57,6 +57,8 @@ class Source:
     accelerator: str = "cpu"
     precision: str = "32"
     """In which networks are trained, 32 or bf16; vectors and linear models are always in float32."""
+    decimal: str | None = None
+    """What numbers of the table have before their decimals; a point if None."""
 
 
 class KeyedMolecules(Molecules):
@@ -185,7 +187,7 @@ class StudyData:
 
 def read_molecules(source: Source, coordinates: bool = False) -> StudyData:
     """Reads the labelled molecules; their splits are still to be drawn or read."""
-    table = open_table(source.data, source.smiles_column, source.max_atoms)
+    table = open_table(source.data, source.smiles_column, source.max_atoms, decimal=source.decimal)
     extra = table.named_columns([name for name in source.descriptors if name != RDKIT_DESCRIPTORS])
     labelled = read_labels(table, table.named_columns(source.targets), source.task, conditions=extra)
     data = property_data(labelled, source.descriptors, coordinates, kept=source.folder)

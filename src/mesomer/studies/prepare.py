@@ -46,8 +46,8 @@ class SharedReading:
     def __call__(self, source: Source, coordinates: bool) -> StudyData:
         """The molecules of a source, without splits."""
         alike = (
-            source.data, source.targets, source.task, source.smiles_column, source.max_atoms, source.descriptors,
-            coordinates,
+            source.data, source.targets, source.task, source.smiles_column, source.max_atoms, source.decimal,
+            source.descriptors, coordinates,
         )  # fmt: skip
         if self._known is None or self._known[0] != alike:
             self._known = (alike, read_molecules(source, coordinates))
