@@ -277,7 +277,7 @@ def test_an_input_that_cannot_be_used_leaves_nothing(tmp_path, small):
     with pytest.raises(MesomerError, match="file"):
         make(write_table(tmp_path / "good.csv", ["CCO"]), tmp_path / "file" / "corpus")
     with pytest.raises(MesomerError, match="workers"):
-        make(tmp_path / "good.csv", tmp_path / "corpus", workers=0)
+        make(tmp_path / "good.csv", tmp_path / "corpus", workers=-1)
 
 
 def test_too_little_disk_is_told_at_the_start(table, tmp_path, monkeypatch):
