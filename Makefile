@@ -17,11 +17,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 
-.PHONY: help quickstart test check clean
+.PHONY: help quickstart test test-long check clean
 
 help:
 	@echo "make quickstart   installs, fine-tunes on an embedded set and writes an HTML report (minutes)"
-	@echo "make test         installs, checks style, types and layers, runs all tests"
+	@echo "make test         installs, checks style, types and layers, runs all tests but those of minutes"
+	@echo "make test-long    the tests that take minutes each"
 	@echo "make check        the checks of style, types and layers alone"
 	@echo "make clean        removes the environment and all caches"
 
@@ -31,7 +32,11 @@ quickstart: $(READY)
 # Tests write to a folder of their own, which goes with them; threads would fight over the cores of the $(JOBS) workers.
 test: check
 	@box=$$(mktemp -d) && trap 'rm -rf "$$box"' EXIT && \
-	TMPDIR="$$box" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --basetemp="$$box/pytest"
+	TMPDIR="$$box" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -n $(JOBS) --basetemp="$$box/pytest"
+
+test-long: $(READY)
+	@box=$$(mktemp -d) && trap 'rm -rf "$$box"' EXIT && \
+	TMPDIR="$$box" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n $(JOBS) --basetemp="$$box/pytest"
 
 check: $(READY)
 	@$(BIN)/ruff check --quiet src tests

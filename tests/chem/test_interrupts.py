@@ -92,9 +92,12 @@ def test_ctrl_c_ends_the_work(work: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    time.sleep(8)
-    process.send_signal(signal.SIGINT)
-    told, errors = process.communicate(timeout=60)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        time.sleep(8)
+        process.send_signal(signal.SIGINT)
+        told, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert "to the end" not in told
     assert "KeyboardInterrupt" in errors

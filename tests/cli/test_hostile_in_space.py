@@ -35,7 +35,7 @@ def one_process_and_little_time(monkeypatch):
     monkeypatch.setattr(conformers.conformer, "__defaults__", (conformers.SEED, LIMIT))
 
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def _tables_only(folder):
     return {"sentence": "", "lines": [], "report": None, "cells": facts["cells"], "cut": facts["cut"]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["ecfp_forest", "random", "frozen_random_linear"])
 def test_an_arm_does_not_beat_itself(name, primary_of):
     found = [primary_of(ARMS[name], part) for part in range(STUDIES)]
@@ -90,7 +90,7 @@ def test_an_arm_does_not_beat_itself(name, primary_of):
     assert np.median([one.p for one in found]) > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_arm_beats_itself_without_labels(primary_of):
     """The same study says so if the two are not alike; the labels are easy ones, as a few solubilities teach little."""
 
